@@ -1,0 +1,1 @@
+//! FastWire's packet protection: AEAD suites, replay window, key agreement and derivation.

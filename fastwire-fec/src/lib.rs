@@ -1,0 +1,1 @@
+//! Reed-Solomon erasure code as kcp-go and FastWire's extended profile use it.

@@ -1,0 +1,1 @@
+//! KCP streams over UDP, compatible with the C KCP and kcp-go.

@@ -1,0 +1,1 @@
+//! FastWire's channels: acknowledgement, RTT, loss recovery, fragmentation and delivery modes.

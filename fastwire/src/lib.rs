@@ -1,0 +1,1 @@
+//! Encrypted, reliable-when-you-want-it messages over UDP.
