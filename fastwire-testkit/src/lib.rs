@@ -1,0 +1,3 @@
+//! What the tests of several FastWire crates share. A dev-dependency only; never published.
+
+pub mod vectors;
