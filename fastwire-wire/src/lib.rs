@@ -1,1 +1,48 @@
-//! FastWire's encoding primitives, headers and control payloads: bytes to values and back.
+#![no_std]
+#![doc = include_str!("../README.md")]
+//!
+//! ## Where to find what
+//!
+//! | module | what it holds | PROTOCOL |
+//! |---|---|---|
+//! | [`Reader`], [`Writer`] | cursors over byte slices, one method per primitive | A1 |
+//! | [`varint`], [`string`], [`Uuid`] | the primitives as free functions and types | A1 |
+//! | [`PacketHeader`] | the 8 to 16 bytes every packet begins with | A2 |
+//! | [`Control`] | handshake and keep-alive payloads | A5 |
+//! | [`FragmentHeader`] | the 5 bytes before a piece of a message | A7 |
+//! | [`batch`] | many sealed packets in one datagram | A9 |
+
+pub mod batch;
+mod constants;
+mod control;
+mod error;
+mod flags;
+mod fragment;
+mod header;
+mod reader;
+pub mod string;
+mod uuid;
+pub mod varint;
+mod writer;
+
+#[cfg(test)]
+extern crate std;
+
+pub use batch::{BatchCursor, BatchReader, BatchWriter};
+pub use constants::{
+    DEFAULT_MTU, FRAGMENT_HEADER_SIZE, MAX_BATCH_PACKETS, MAX_FRAGMENT_PAYLOAD, MAX_FRAGMENTS,
+    MAX_HEADER_SIZE, MAX_MESSAGE_SIZE, MAX_STRING_LEN, MIGRATION_TOKEN_SIZE, MIN_HEADER_SIZE,
+    PROTOCOL_VERSION, WIRE_OVERHEAD,
+};
+pub use control::{
+    CONTROL_PREFIX, Challenge, Connect, Control, ControlType, Reject, RejectReason, VersionMismatch,
+};
+pub use error::{DecodeError, EncodeError};
+pub use flags::{Features, FragmentFlags, PacketFlags};
+pub use fragment::{FragmentHeader, fragment_count};
+pub use header::PacketHeader;
+pub use reader::Reader;
+pub use string::{put_string, read_string};
+pub use uuid::{ParseUuidError, Uuid, put_uuid, read_uuid};
+pub use varint::{put_varint, put_varlong, read_varint, read_varlong, varint_len, varlong_len};
+pub use writer::Writer;
