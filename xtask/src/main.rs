@@ -1,3 +1,63 @@
-//! The project's own commands.
+//! The project's own commands: `cargo xtask help` lists them.
+//!
+//! This crate stays small, because a fresh clone compiles it first. It runs cargo and looks at files; what needs
+//! FastWire itself (acceptance checks, simulator, proxy) lives in `fastwire-accept` and is started from here.
 
-fn main() {}
+mod accept;
+mod bench;
+mod ci;
+mod fuzz;
+mod proxy;
+mod shell;
+mod sim;
+mod workspace;
+
+use std::process::ExitCode;
+
+/// What every command returns: its exit code, or why it could not run.
+type Done = Result<ExitCode, String>;
+
+const HELP: &str = "\
+The project's commands:
+
+  cargo xtask ci [--fast] [STEP...]   check everything; --fast: what one runs before a commit; --list: the steps
+  cargo xtask accept ID... [OPTIONS]  acceptance checks of docs/acceptance.md; --list shows which are built
+  cargo xtask sim [OPTIONS]           one simulated run, such as a seed that failed
+  cargo xtask proxy [OPTIONS]         a lossy path between real UDP sockets
+  cargo xtask bench [OPTIONS]         criterion benches of every layer; --save NAME and --against NAME compare
+  cargo xtask fuzz [TARGET] [OPTIONS] replay the corpus, or fuzz (needs nightly and cargo-fuzz)
+  cargo xtask help                    this text
+
+Each command says more with --help.";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_else(|| "help".into());
+    let rest: Vec<String> = arguments.collect();
+    let done = match command.as_str() {
+        "ci" => ci::run(&rest),
+        "accept" => accept::run(&rest),
+        "sim" => sim::run(&rest),
+        "proxy" => proxy::run(&rest),
+        "bench" => bench::run(&rest),
+        "fuzz" => fuzz::run(&rest),
+        "help" | "--help" | "-h" => {
+            println!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        unknown => Err(format!("unknown command {unknown:?}; `cargo xtask help` lists them")),
+    };
+    done.unwrap_or_else(|reason| {
+        eprintln!("xtask: {reason}");
+        ExitCode::from(2)
+    })
+}
+
+/// Prints `text` and reports success when the arguments ask for help.
+fn helped(arguments: &[String], text: &str) -> bool {
+    let asked = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--help" || a == "-h");
+    if asked {
+        println!("{text}");
+    }
+    asked
+}

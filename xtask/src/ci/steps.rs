@@ -1,0 +1,240 @@
+//! The steps of `cargo xtask ci`.
+//!
+//! Steps share what they compile: clippy and the tests use the same features and profile, so dependencies are built once
+//! for checking and once for running. Only the portable step (other compiler flags) and the acceptance checks (release)
+//! build them again, each in a place of its own.
+
+use std::time::Duration;
+
+use super::{edges, house};
+use crate::{
+    accept, fuzz,
+    shell::Shell,
+    workspace::{Member, Workspace},
+};
+
+/// One step: what the summary calls it, what it looks at, how.
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) says: &'static str,
+    /// Whether `--fast` includes it.
+    pub(super) fast: bool,
+    pub(super) work: fn(&Workspace) -> Result<Outcome, String>,
+}
+
+/// How a step ended, if it did not fail.
+pub(super) enum Outcome {
+    Passed,
+    /// Nothing to check here, and why.
+    Skipped(String),
+}
+
+/// Every step, cheapest first.
+pub(super) const STEPS: &[Step] = &[
+    Step { name: "format", says: "the code is formatted", fast: true, work: format },
+    Step { name: "house", says: "every file keeps the rules of the house", fast: true, work: house },
+    Step { name: "edges", says: "crates know only the crates they may know", fast: true, work: edges },
+    Step { name: "clippy", says: "no warning with all features", fast: true, work: clippy },
+    Step { name: "unit", says: "unit tests of every crate", fast: true, work: unit_tests },
+    Step { name: "tests", says: "all tests with all features", fast: false, work: tests },
+    Step { name: "doctests", says: "all examples in the documentation", fast: false, work: doctests },
+    Step { name: "docs", says: "the documentation builds without a warning", fast: false, work: docs },
+    Step {
+        name: "alone",
+        says: "each crate by itself, every combination of features",
+        fast: false,
+        work: alone,
+    },
+    Step { name: "no-std", says: "fastwire-wire without the standard library", fast: false, work: no_std },
+    Step { name: "examples", says: "examples build, the bounded ones run", fast: false, work: examples },
+    Step { name: "portable", says: "the fallbacks of everything Linux-only", fast: false, work: portable },
+    Step { name: "fuzz", says: "the fuzz targets over their corpus", fast: false, work: fuzz_corpus },
+    Step { name: "seeds", says: "64 simulated networks", fast: false, work: seeds },
+];
+
+/// How long a bounded example may run.
+const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);
+
+fn format(workspace: &Workspace) -> Result<Outcome, String> {
+    passed(here(workspace, "fmt --all --check").run())
+}
+
+fn house(workspace: &Workspace) -> Result<Outcome, String> {
+    report(house::faults(workspace)?)
+}
+
+fn edges(workspace: &Workspace) -> Result<Outcome, String> {
+    report(edges::faults(workspace))
+}
+
+fn clippy(workspace: &Workspace) -> Result<Outcome, String> {
+    passed(here(workspace, "clippy --workspace --all-targets --all-features -- -D warnings").run())
+}
+
+fn unit_tests(workspace: &Workspace) -> Result<Outcome, String> {
+    passed(test(workspace, "--workspace --all-features --lib --bins").run())
+}
+
+fn tests(workspace: &Workspace) -> Result<Outcome, String> {
+    passed(test(workspace, "--workspace --all-features").run())
+}
+
+fn doctests(workspace: &Workspace) -> Result<Outcome, String> {
+    passed(here(workspace, "test --quiet --workspace --all-features --doc").run())
+}
+
+fn docs(workspace: &Workspace) -> Result<Outcome, String> {
+    let shell = here(workspace, "doc --workspace --all-features --no-deps");
+    passed(shell.variable("RUSTDOCFLAGS", "-D warnings").run())
+}
+
+/// One package at a time, so that no other member's features or dependencies help out.
+fn alone(workspace: &Workspace) -> Result<Outcome, String> {
+    for member in workspace.published() {
+        for features in combinations(member) {
+            let mut shell = here(workspace, "clippy --quiet --no-default-features -p").words(&member.name);
+            if !features.is_empty() {
+                shell = shell.arguments(["--features", &features.join(",")]);
+            }
+            shell.words("-- -D warnings").run()?;
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Builds for a target without `std` where one is installed. Its source says `#![no_std]` in any case: a house rule.
+fn no_std(workspace: &Workspace) -> Result<Outcome, String> {
+    let Ok(installed) = Shell::new("rustup").words("target list --installed").output() else {
+        return Ok(Outcome::Skipped("no rustup to ask for a bare-metal target".into()));
+    };
+    let Some(bare) = installed.lines().find(|target| target.contains("-none")) else {
+        return Ok(Outcome::Skipped(
+            "no bare-metal target, try `rustup target add thumbv7em-none-eabi`".into(),
+        ));
+    };
+    passed(here(workspace, "check -p fastwire-wire --no-default-features --target").words(bare).run())
+}
+
+/// Builds every example and runs those that `[package.metadata.xtask] bounded-examples` of a crate names: they need no
+/// arguments, no terminal and no second process, and end by themselves.
+fn examples(workspace: &Workspace) -> Result<Outcome, String> {
+    here(workspace, "build --workspace --all-features --examples").run()?;
+    for member in &workspace.members {
+        let bounded = member.metadata["xtask"]["bounded-examples"].as_array();
+        for name in bounded.into_iter().flatten().filter_map(|name| name.as_str()) {
+            let Some(example) = member.targets("example").find(|example| example.name == name) else {
+                return Err(format!("{}: bounded-examples names {name:?}, which is no example", member.name));
+            };
+            // Not through `cargo run`, which would leave a grandchild behind when it must be stopped.
+            let path = workspace.target.join("debug/examples").join(&example.name);
+            Shell::new(&path.to_string_lossy()).directory(&workspace.root).run_within(EXAMPLE_LIMIT)?;
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+fn portable(workspace: &Workspace) -> Result<Outcome, String> {
+    let target = workspace.target.join("portable");
+    let shell = test(workspace, "-p fastwire --target-dir").arguments([target.to_string_lossy()]);
+    passed(shell.variable("RUSTFLAGS", "--cfg fastwire_portable").run())
+}
+
+fn fuzz_corpus(workspace: &Workspace) -> Result<Outcome, String> {
+    match fuzz::replay(workspace) {
+        Ok(shell) => passed(shell.run()),
+        Err(reason) => Ok(Outcome::Skipped(reason)),
+    }
+}
+
+fn seeds(_: &Workspace) -> Result<Outcome, String> {
+    if !accept::command(&["--list", "--built", "R1"]).succeeds() {
+        return Ok(Outcome::Skipped("R1 is not built yet".into()));
+    }
+    passed(accept::command(&["R1", "--quick"]).run())
+}
+
+fn here(workspace: &Workspace, words: &str) -> Shell {
+    Shell::cargo(words).directory(&workspace.root)
+}
+
+/// nextest where it is installed (it stops a test that hangs), else cargo's own runner. Neither runs doctests here.
+fn test(workspace: &Workspace, selection: &str) -> Shell {
+    if Shell::cargo("nextest --version").succeeds() {
+        return here(workspace, "nextest run --no-tests pass").words(selection);
+    }
+    let selects_targets = selection.contains("--lib");
+    let targets = if selects_targets { "" } else { "--lib --bins --tests" };
+    here(workspace, "test --quiet").words(selection).words(targets)
+}
+
+/// Every set of features a crate can be built with: all subsets of a few, else none, each alone and all.
+fn combinations(member: &Member) -> Vec<Vec<&str>> {
+    const FEW: usize = 3;
+    let features: Vec<_> = member.features.keys().map(String::as_str).filter(|f| *f != "default").collect();
+    if features.len() <= FEW {
+        let subsets = 0..1_usize << features.len();
+        let chosen = |set| features.iter().enumerate().filter(move |(i, _)| set >> i & 1 == 1);
+        return subsets.map(|set| chosen(set).map(|(_, feature)| *feature).collect()).collect();
+    }
+    let mut sets = vec![Vec::new()];
+    sets.extend(features.iter().map(|feature| vec![*feature]));
+    sets.push(features);
+    sets
+}
+
+fn passed(result: Result<(), String>) -> Result<Outcome, String> {
+    result.map(|()| Outcome::Passed)
+}
+
+/// Prints what is wrong, a line each.
+fn report(faults: Vec<String>) -> Result<Outcome, String> {
+    faults.iter().for_each(|fault| println!("  {fault}"));
+    match faults.len() {
+        0 => Ok(Outcome::Passed),
+        count => Err(format!("{count} to mend, listed above")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn member(features: &[&str]) -> Member {
+        Member {
+            name: "x".into(),
+            directory: Default::default(),
+            published: true,
+            rust_version: None,
+            features: features
+                .iter()
+                .map(|name| ((*name).to_owned(), Vec::new()))
+                .collect::<BTreeMap<_, _>>(),
+            targets: Vec::new(),
+            dependencies: Vec::new(),
+            metadata: Default::default(),
+        }
+    }
+
+    #[test]
+    fn few_features_are_tried_in_every_combination_and_many_one_by_one() {
+        assert_eq!(combinations(&member(&["default"])), [Vec::<&str>::new()]);
+        assert_eq!(
+            combinations(&member(&["a", "b", "default"])),
+            [vec![], vec!["a"], vec!["b"], vec!["a", "b"]]
+        );
+        let many = member(&["a", "b", "c", "d"]);
+        let sets = combinations(&many);
+        assert_eq!(sets.len(), 6);
+        assert_eq!(sets[0], Vec::<&str>::new());
+        assert_eq!(sets[5], ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn step_names_are_unique() {
+        for (index, step) in STEPS.iter().enumerate() {
+            assert!(STEPS[..index].iter().all(|other| other.name != step.name), "{} twice", step.name);
+        }
+    }
+}
