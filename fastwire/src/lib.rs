@@ -1,1 +1,3 @@
 //! Encrypted, reliable-when-you-want-it messages over UDP.
+
+pub mod transport;
