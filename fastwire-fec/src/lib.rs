@@ -1,1 +1,8 @@
-//! Reed-Solomon erasure code as kcp-go and FastWire's extended profile use it.
+#![doc = include_str!("../README.md")]
+
+mod code;
+mod gf256;
+mod kernel;
+mod rows;
+
+pub use code::{CodeError, Encoder, MAX_SHARDS, RecoverError, Recovered, ReedSolomon};
