@@ -1,5 +1,7 @@
 //! Laws of the code, seen from outside.
 
+mod vectors;
+
 use fastwire_fec::{Encoder, RecoverError, Recovered, ReedSolomon};
 use proptest::prelude::*;
 
