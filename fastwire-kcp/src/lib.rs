@@ -1,1 +1,3 @@
 //! KCP streams over UDP, compatible with the C KCP and kcp-go.
+
+pub mod crypt;
