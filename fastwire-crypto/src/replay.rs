@@ -1,0 +1,128 @@
+//! Which of the most recent packet numbers have been seen (PROTOCOL A3, after RFC 4303 §3.4.3).
+
+use std::fmt;
+
+/// What a window knows about a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Freshness {
+    /// Higher than every number seen.
+    Newest,
+    /// Inside the window and not seen.
+    Late,
+    /// Inside the window and seen.
+    Duplicate,
+    /// Below the window: nobody knows.
+    TooOld,
+}
+
+impl Freshness {
+    /// Whether a packet with this number may be accepted.
+    pub const fn is_fresh(self) -> bool {
+        matches!(self, Self::Newest | Self::Late)
+    }
+}
+
+/// A sliding window over `64 × WORDS` numbers, up to the highest one seen.
+///
+/// ```
+/// use fastwire_crypto::{Freshness, ReplayWindow};
+///
+/// let mut window = ReplayWindow::<16>::new();
+/// window.commit(2000);
+/// assert_eq!(window.check(2000), Freshness::Duplicate);
+/// assert_eq!(window.check(977), Freshness::Late);
+/// assert_eq!(window.check(976), Freshness::TooOld);
+/// ```
+#[derive(Clone)]
+pub struct ReplayWindow<const WORDS: usize> {
+    /// Highest number seen; 0 before the first.
+    highest: u64,
+    /// Number n has bit n mod [`Self::SIZE`]. Bits of numbers above `highest` or below the window are
+    /// of numbers in it: a bit is cleared when its place passes to a new number.
+    seen: [u64; WORDS],
+}
+
+impl<const WORDS: usize> ReplayWindow<WORDS> {
+    /// Numbers in the window: `highest` and the `SIZE - 1` below it.
+    pub const SIZE: u64 = {
+        assert!(WORDS > 0, "a window has at least one word");
+        WORDS as u64 * 64
+    };
+
+    /// A window that has seen nothing. Every number is fresh to it.
+    pub const fn new() -> Self {
+        Self { highest: 0, seen: [0; WORDS] }
+    }
+
+    /// Highest number seen; 0 before the first.
+    #[inline]
+    pub const fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// What the window knows about `number`.
+    #[inline]
+    pub fn check(&self, number: u64) -> Freshness {
+        if number > self.highest {
+            return Freshness::Newest;
+        }
+        if self.highest - number >= Self::SIZE {
+            return Freshness::TooOld;
+        }
+        let (word, bit) = Self::place(number);
+        match (self.seen[word] & bit != 0, number == self.highest) {
+            (true, _) => Freshness::Duplicate,
+            // The highest number is unseen only in an empty window, where it is 0.
+            (false, true) => Freshness::Newest,
+            (false, false) => Freshness::Late,
+        }
+    }
+
+    /// Marks `number` as seen and moves the window if it is the highest. What is too old changes nothing.
+    #[inline]
+    pub fn commit(&mut self, number: u64) {
+        if number > self.highest {
+            self.advance(number);
+        } else if self.highest - number >= Self::SIZE {
+            return;
+        }
+        let (word, bit) = Self::place(number);
+        self.seen[word] |= bit;
+    }
+
+    /// Gives the places of the numbers from `highest + 1` to `number` to them.
+    fn advance(&mut self, number: u64) {
+        let steps = number - self.highest;
+        if steps >= Self::SIZE {
+            self.seen = [0; WORDS];
+        } else {
+            // Up to a word at a time: [first, first + len) never crosses a word's end.
+            let (mut first, mut left) = (self.highest + 1, steps);
+            while left > 0 {
+                let len = left.min(64 - first % 64);
+                let (word, bit) = Self::place(first);
+                self.seen[word] &= !((u64::MAX >> (64 - len)) * bit);
+                (first, left) = (first.wrapping_add(len), left - len);
+            }
+        }
+        self.highest = number;
+    }
+
+    /// Word, below `WORDS`, and bit of a number.
+    #[inline]
+    const fn place(number: u64) -> (usize, u64) {
+        ((number / 64 % WORDS as u64) as usize, 1 << (number % 64))
+    }
+}
+
+impl<const WORDS: usize> Default for ReplayWindow<WORDS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const WORDS: usize> fmt::Debug for ReplayWindow<WORDS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayWindow").field("size", &Self::SIZE).field("highest", &self.highest).finish()
+    }
+}
