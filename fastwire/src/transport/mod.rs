@@ -25,6 +25,7 @@
 mod batch;
 mod memory;
 mod pool;
+mod udp;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +35,7 @@ use std::time::Duration;
 pub use batch::{DatagramsMut, RecvBatch, RecvMeta};
 pub use memory::{MemoryNetwork, MemoryTransport};
 pub use pool::ChunkPool;
+pub use udp::{UdpConfig, UdpTransport};
 
 /// The largest payload a UDP datagram can have, in bytes: 65 535 less the IPv4 and UDP headers.
 pub const MAX_DATAGRAM: usize = 65_507;
@@ -150,8 +152,8 @@ pub trait Transport: Send {
     ///
     /// # Errors
     ///
-    /// Only when the transport is of no more use. Errors that concern single datagrams or peers, such as a refused
-    /// port reported by ICMP, are swallowed.
+    /// An error means that nothing was received this time, and no more than that: count it and go on. Connections
+    /// end by their own timeouts, not because a call failed.
     fn recv(&mut self, batch: &mut RecvBatch) -> io::Result<usize>;
 
     /// Sends one datagram, or a train of them.

@@ -1,0 +1,59 @@
+//! Lets tokio watch the sockets of a [`UdpTransport`].
+
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::io::Interest;
+
+use super::{Socket, UdpTransport};
+use crate::transport::{AsyncReadiness, SendOutcome};
+
+/// A second handle of a socket, known to tokio's reactor.
+///
+/// tokio remembers that a socket is ready until a call inside `try_io` would block: so the system calls of a
+/// registered socket go through here.
+#[derive(Debug)]
+pub(super) struct Registered(tokio::net::UdpSocket);
+
+impl Registered {
+    pub(super) fn try_recv(&self, recv: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.0.try_io(Interest::READABLE, recv)
+    }
+
+    pub(super) fn try_send(&self, send: impl FnOnce() -> io::Result<SendOutcome>) -> io::Result<SendOutcome> {
+        let sent = self.0.try_io(Interest::WRITABLE, || match send()? {
+            SendOutcome::Sent => Ok(()),
+            SendOutcome::Blocked => Err(io::ErrorKind::WouldBlock.into()),
+        });
+        match sent {
+            Ok(()) => Ok(SendOutcome::Sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(SendOutcome::Blocked),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Socket {
+    fn registered(&mut self) -> io::Result<&Registered> {
+        match &mut self.reactor {
+            Some(reactor) => Ok(reactor),
+            unset => Ok(unset.insert(Registered(tokio::net::UdpSocket::from_std(self.udp.try_clone()?)?))),
+        }
+    }
+}
+
+/// Must be called within a tokio runtime that has its I/O driver enabled; the first call registers the sockets.
+impl AsyncReadiness for UdpTransport {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut ready = false;
+        for socket in &mut self.sockets {
+            let blocked = socket.blocked;
+            let registered = &socket.registered()?.0;
+            ready |= registered.poll_recv_ready(cx)?.is_ready();
+            if blocked {
+                ready |= registered.poll_send_ready(cx)?.is_ready();
+            }
+        }
+        if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}

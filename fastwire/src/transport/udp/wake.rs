@@ -1,0 +1,121 @@
+//! Ends a sleep on sockets from another thread.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
+
+/// A file descriptor that becomes readable when a waker is called.
+#[derive(Debug)]
+pub(super) struct WakeSignal {
+    pub(super) signal: Signal,
+    /// Raised and not yet lowered: further wakers need not raise it again.
+    raised: AtomicBool,
+}
+
+impl WakeSignal {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { signal: Signal::new()?, raised: AtomicBool::new(false) })
+    }
+
+    /// Called by the sleeper after it woke up, before it looks at its inputs. A waker that comes between the two
+    /// lines finds `raised` still set and raises nothing, but the sleeper sees its input: both sides swap.
+    pub(super) fn lower(&self) {
+        self.signal.lower();
+        self.raised.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl Wake for WakeSignal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.raised.swap(true, Ordering::AcqRel) {
+            self.signal.raise();
+        }
+    }
+}
+
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(fastwire_portable)))]
+pub(super) use event_fd::Signal;
+
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(fastwire_portable))))]
+pub(super) use loopback::Signal;
+
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(fastwire_portable)))]
+mod event_fd {
+    use std::fs::File;
+    use std::io::{self, Read, Write};
+    use std::os::fd::{AsFd, BorrowedFd};
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    /// A kernel counter (eventfd(2)).
+    #[derive(Debug)]
+    pub(crate) struct Signal(File);
+
+    impl Signal {
+        pub(crate) fn new() -> io::Result<Self> {
+            Ok(Self(File::from(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)))
+        }
+
+        /// Fails only when the counter is full, and then it is raised already.
+        pub(crate) fn raise(&self) {
+            let _ = (&self.0).write(&1u64.to_ne_bytes());
+        }
+
+        pub(crate) fn lower(&self) {
+            let _ = (&self.0).read(&mut [0; 8]);
+        }
+    }
+
+    impl AsFd for Signal {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+}
+
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(fastwire_portable))))]
+mod loopback {
+    use std::io;
+    use std::net::{Ipv4Addr, UdpSocket};
+
+    /// A UDP socket connected to itself: it takes datagrams from nobody else.
+    #[derive(Debug)]
+    pub(crate) struct Signal(UdpSocket);
+
+    impl Signal {
+        pub(crate) fn new() -> io::Result<Self> {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            socket.connect(socket.local_addr()?)?;
+            socket.set_nonblocking(true)?;
+            Ok(Self(socket))
+        }
+
+        /// Fails only when the queue is full, and then it is raised already.
+        pub(crate) fn raise(&self) {
+            let _ = self.0.send(&[0]);
+        }
+
+        pub(crate) fn lower(&self) {
+            while self.0.recv(&mut [0; 1]).is_ok() {}
+        }
+    }
+
+    #[cfg(unix)]
+    impl std::os::fd::AsFd for Signal {
+        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    #[cfg(windows)]
+    impl std::os::windows::io::AsSocket for Signal {
+        fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+            self.0.as_socket()
+        }
+    }
+}
