@@ -46,8 +46,8 @@ pub(super) fn faults(workspace: &Workspace) -> Result<Vec<String>, String> {
 
 fn source_faults(name: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
-    let first = text.lines().find(|line| !line.starts_with("#![")).unwrap_or_default();
-    if !first.starts_with("//! ") {
+    let first = text.lines().find(|line| !line.starts_with("#![") || line.contains("README.md"));
+    if !first.is_some_and(|line| line.starts_with("//! ") || line.contains("README.md")) {
         faults.push(format!("{name}: its first line must say what the file is for (`//! …`)"));
     }
     let code = lines_of_code(text);
@@ -168,6 +168,8 @@ mod tests {
     fn a_file_must_say_what_it_is_for_and_stay_safe_and_short() {
         assert!(source_faults("a.rs", "//! Codes things.\nfn f() {}").is_empty());
         assert!(source_faults("a.rs", "#![no_std]\n//! Codes things.").is_empty());
+        let readme = "#![no_std]\n#![doc = include_str!(\"../README.md\")]\n";
+        assert!(source_faults("a.rs", readme).is_empty());
         assert_eq!(source_faults("a.rs", "fn f() {}").len(), 1);
         assert_eq!(source_faults("a.rs", "//! Codes.\n#[allow(unsafe_code)]\nfn f() {}").len(), 1);
         let long = format!("//! Codes.\n{}", "fn f() {}\n".repeat(MOST_CODE + 1));

@@ -1,0 +1,16 @@
+//! The checks that are built, a file each.
+
+mod alone;
+mod own_controller;
+mod vectors;
+
+use crate::check::Check;
+
+/// Every check that is built.
+pub fn all() -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(vectors::StandardVectors),
+        Box::new(alone::LeavesAlone),
+        Box::new(own_controller::OwnController),
+    ]
+}

@@ -1,0 +1,8 @@
+//! The program behind `cargo xtask accept`: runs acceptance checks and reports a line each.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    fastwire_accept::run(&arguments)
+}
