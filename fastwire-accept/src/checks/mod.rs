@@ -2,6 +2,7 @@
 
 mod alone;
 mod own_controller;
+mod quick_start;
 mod vectors;
 
 use crate::check::Check;
@@ -11,6 +12,8 @@ pub fn all() -> Vec<Box<dyn Check>> {
     vec![
         Box::new(vectors::StandardVectors),
         Box::new(alone::LeavesAlone),
+        Box::new(quick_start::FirstCommand),
+        Box::new(quick_start::SecondCommand),
         Box::new(own_controller::OwnController),
     ]
 }
