@@ -5,7 +5,7 @@ use std::sync::Arc;
 use blowfish::Blowfish;
 use cipher::{BlockCipherEncrypt, KeyInit};
 
-use super::{Cfb, Checksummed, DatagramCipher, Null, Plain, Salsa20, Tea, Xor, Xtea};
+use super::{Cfb, Checksummed, DatagramCipher, Null, Plain, Salsa20, Tea, Xor, Xtea, twofish::Twofish};
 use crate::crypt::{KeyLengths, PacketCrypt};
 
 /// A cipher that does not authenticate, see [the module](super); the names are kcptun's.
@@ -98,7 +98,7 @@ impl Kind {
             Self::Aes192 => cfb::<aes::Aes192>(key)?,
             Self::Aes128 => cfb::<aes::Aes128>(key)?,
             Self::Sm4 => cfb::<sm4::Sm4>(key)?,
-            Self::Twofish => cfb::<twofish::Twofish>(key)?,
+            Self::Twofish => cfb::<Twofish>(key)?,
             Self::Blowfish => blowfish(key)?,
             Self::Cast5 if key.len() == 16 => cfb::<cast5::Cast5>(key)?,
             Self::Cast5 => return None,

@@ -11,6 +11,7 @@ mod checksum;
 mod kind;
 mod stream;
 mod tea;
+mod twofish;
 
 pub use self::{
     cfb::Cfb,
