@@ -1,0 +1,5 @@
+//! Tests of the codec from outside: golden vectors and laws that hold for every value and every input.
+#![allow(clippy::unwrap_used)]
+
+mod properties;
+mod vectors;
