@@ -1,1 +1,15 @@
-//! FastWire's payload compression: LZ4, zstd with dictionaries, the hurdle and the bomb limit.
+#![doc = include_str!("../README.md")]
+
+mod builtin;
+mod compressor;
+mod config;
+mod dictionary;
+#[cfg(feature = "lz4")]
+mod lz4;
+#[cfg(feature = "zstd")]
+mod zstd;
+
+pub use builtin::{BuiltinCompressor, ConfigError};
+pub use compressor::{CompressError, Compressed, Compressor, DecompressError};
+pub use config::{Algorithm, CompressionConfig, DEFAULT_HURDLE, Encoding, MAX_DECOMPRESSED_SIZE, Method};
+pub use dictionary::{Dictionary, DictionaryError, dictionary_hash};
