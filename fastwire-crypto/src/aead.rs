@@ -19,6 +19,14 @@ enum Inner {
     ChaCha20Poly1305(ChaCha20Poly1305),
 }
 
+// Compiles only while the backends wipe their keys, which is a Cargo feature of theirs.
+const _: () = {
+    const fn wiped_on_drop<T: zeroize::ZeroizeOnDrop>() {}
+    wiped_on_drop::<Aes128Gcm>();
+    wiped_on_drop::<ChaCha20Poly1305>();
+    wiped_on_drop::<x25519_dalek::StaticSecret>();
+};
+
 impl Aead {
     /// Makes the cipher of `suite` with `key`.
     ///

@@ -23,6 +23,11 @@ impl Prk {
         own
     }
 
+    /// Takes 32 bytes that are a pseudorandom key already, such as an earlier expansion.
+    pub fn from_bytes(prk: [u8; 32]) -> Self {
+        Self(Zeroizing::new(prk))
+    }
+
     /// HKDF-Expand: fills `out` with key material for the purpose that the parts of `info`, joined,
     /// name (RFC 5869 §2.3).
     ///

@@ -52,8 +52,13 @@ pub struct Sealer<C> {
 impl<C: Cipher> Sealer<C> {
     /// Starts at nonce 1. The cipher's key must not have sealed anything before.
     pub fn new(cipher: C) -> Self {
+        Self::after(cipher, 0)
+    }
+
+    /// Goes on after `packets` packets that the cipher's key has sealed, as if they had left from here.
+    pub fn after(cipher: C, packets: u64) -> Self {
         let (plaintext, limit) = (cipher.is_plaintext(), cipher.limits().seals);
-        Self { cipher, plaintext, limit, packets: 0, next: 1, avoid_control_bit: false }
+        Self { cipher, plaintext, limit, packets, next: packets.wrapping_add(1), avoid_control_bit: false }
     }
 
     /// Bytes to leave free before the plaintext: 8, or 0 with suite 0.
@@ -86,7 +91,7 @@ impl<C: Cipher> Sealer<C> {
 
     /// Packets that may still be sealed before [`SealError::LimitReached`].
     pub const fn remaining(&self) -> u64 {
-        self.limit - self.packets
+        self.limit.saturating_sub(self.packets)
     }
 
     /// While set, nonces whose lowest byte has bit 1 set are skipped: 1, 4, 5, 8, 9, …
