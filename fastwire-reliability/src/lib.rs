@@ -1,1 +1,31 @@
-//! FastWire's channels: acknowledgement, RTT, loss recovery, fragmentation and delivery modes.
+#![doc = include_str!("../README.md")]
+
+mod ack;
+mod bandwidth;
+mod channel_set;
+mod channels;
+mod config;
+mod error;
+mod fragments;
+mod inbox;
+mod layout;
+mod loss;
+mod outbox;
+mod owed;
+mod quality;
+mod reassembly;
+mod receiving;
+mod recovery;
+mod rtt;
+mod seen;
+mod sending;
+mod space;
+
+pub use bandwidth::Bandwidth;
+pub use channels::{Accepted, Channels, Counters, Delivery, Outgoing};
+pub use config::{ChannelsConfig, Peer, Quota, RecoveryProfile};
+pub use error::{GiveUp, PushError, Violation};
+pub use layout::{ChannelLayout, ChannelLayoutBuilder, DeliveryMode, LayoutError};
+pub use quality::ReceiveQuality;
+pub use recovery::{CongestionEvent, Outcome};
+pub use rtt::Rtt;

@@ -1,0 +1,195 @@
+//! The sending half of one channel: messages that wait, the one being cut, packets that wait for acknowledgement.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fastwire_wire::{FragmentFlags, FragmentHeader};
+
+use crate::Peer;
+use crate::fragments::Cut;
+use crate::seen::WINDOW;
+use crate::space::AckSpace;
+
+/// Numbers from the oldest unacknowledged to the newest that a foreign base peer can be asked to remember (PROTOCOL A6
+/// rule 2), and how many more null probes may take.
+const FOREIGN_SPAN: usize = 24;
+const PROBE_SPAN: usize = 8;
+
+/// How long a foreign base peer keeps an incomplete message (PROTOCOL A6 rule 4).
+pub(crate) const FOREIGN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Of which a message may be planned to take this long.
+const FOREIGN_PLAN: Duration = Duration::from_secs(3);
+
+/// What a packet of the base profile carries, bound to its sequence for life.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    pub(crate) fragment: Option<FragmentHeader>,
+    pub(crate) payload: Bytes,
+}
+
+/// A message that waits to be sent.
+#[derive(Debug)]
+struct Queued {
+    message: Bytes,
+    content: FragmentFlags,
+}
+
+impl Queued {
+    /// A compressed message always travels as fragments, even one that fits in one (PROTOCOL A7).
+    fn is_cut(&self, piece_size: usize) -> bool {
+        !self.content.is_empty() || self.message.len() > piece_size
+    }
+}
+
+/// A fragmented message that a foreign base peer will forget.
+#[derive(Debug)]
+struct Watch {
+    id: u16,
+    first: u64,
+    at: Instant,
+}
+
+/// The sending half of one channel.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: VecDeque<Queued>,
+    /// The front of `queue` went here when its first piece was due.
+    cut: Option<Cut>,
+    pub(crate) space: AckSpace<Piece>,
+    /// A packet of an unreliable channel whose acknowledgement will be an RTT sample.
+    pub(crate) timed: Option<(u32, Instant)>,
+    /// Oldest first; empty between our own peers.
+    watches: VecDeque<Watch>,
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            cut: None,
+            space: AckSpace::new(1),
+            timed: None,
+            watches: VecDeque::new(),
+        }
+    }
+
+    /// The highest sequence given to a packet.
+    pub(crate) fn highest(&self) -> u32 {
+        u32::try_from(self.space.next() - 1).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn push(&mut self, message: Bytes, content: FragmentFlags) {
+        self.queue.push_back(Queued { message, content });
+    }
+
+    /// Whether messages, or the rest of one, wait to be sent for the first time.
+    pub(crate) fn has_new(&self) -> bool {
+        self.cut.is_some() || !self.queue.is_empty()
+    }
+
+    /// Whether the span leaves a sequence for new data, or for a probe.
+    pub(crate) fn has_room(&self, peer: Peer, probe: bool) -> bool {
+        let span = match (peer, probe) {
+            (Peer::Own, _) => WINDOW as usize,
+            (Peer::Foreign, false) => FOREIGN_SPAN,
+            (Peer::Foreign, true) => FOREIGN_SPAN + PROBE_SPAN,
+        };
+        self.space.span() < span && self.space.next() < u64::from(u32::MAX)
+    }
+
+    /// The next piece of the front message, and whether it is the message's last. `id` is asked when a fragmented
+    /// message begins. `None`: nothing waits, or `id` has none.
+    pub(crate) fn next_piece(
+        &mut self,
+        piece_size: usize,
+        id: impl FnOnce() -> Option<u16>,
+    ) -> Option<(Piece, bool)> {
+        if self.cut.is_none() {
+            let front = self.queue.front()?;
+            if !front.is_cut(piece_size) {
+                let payload = self.queue.pop_front()?.message;
+                return Some((Piece { fragment: None, payload }, true));
+            }
+            let id = id()?;
+            let Queued { message, content } = self.queue.pop_front()?;
+            self.cut = Some(Cut::new(message, piece_size, id, content));
+        }
+        let (header, payload, last) = self.cut.as_mut()?.next();
+        if last {
+            self.cut = None;
+        }
+        Some((Piece { fragment: Some(header), payload }, last))
+    }
+
+    /// Whether the next piece begins a message that needs a fragment id.
+    pub(crate) fn needs_id(&self, piece_size: usize) -> bool {
+        self.cut.is_none() && self.queue.front().is_some_and(|front| front.is_cut(piece_size))
+    }
+
+    /// Watches over a message of several pieces that begins with sequence `first`.
+    pub(crate) fn watch(&mut self, id: u16, first: u64, at: Instant) {
+        self.prune();
+        self.watches.push_back(Watch { id, first, at });
+    }
+
+    /// When a foreign peer forgets the oldest message.
+    pub(crate) fn forgotten_at(&self) -> Option<Instant> {
+        self.watches.front().map(|watch| watch.at + FOREIGN_PATIENCE)
+    }
+
+    /// How long the oldest message has waited, if by `now` it is forgotten and not wholly acknowledged.
+    pub(crate) fn forgotten(&mut self, now: Instant) -> Option<Duration> {
+        self.prune();
+        while let Some(watch) = self.watches.front() {
+            let waited = now.saturating_duration_since(watch.at);
+            if waited < FOREIGN_PATIENCE {
+                break;
+            }
+            let id = watch.id;
+            let of_it =
+                |piece: &Piece| piece.fragment.is_some_and(|header| header.id == id && header.count > 1);
+            if self.cut.as_ref().is_some_and(|cut| cut.id() == id) || self.space.unacknowledged().any(of_it) {
+                return Some(waited);
+            }
+            self.watches.pop_front();
+        }
+        None
+    }
+
+    /// The peer is one of ours: it forgets nothing.
+    pub(crate) fn unwatch(&mut self) {
+        self.watches.clear();
+    }
+
+    /// Nothing waits, nothing is unacknowledged.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.has_new() && self.space.is_empty()
+    }
+
+    /// Gives back memory that a burst took.
+    pub(crate) fn trim(&mut self) {
+        self.queue.shrink_to_fit();
+        self.space.trim();
+        self.prune();
+        self.watches.shrink_to_fit();
+    }
+
+    /// Forgets watches over messages all of whose sequences were acknowledged.
+    fn prune(&mut self) {
+        if self.space.is_empty() && self.cut.is_none() {
+            self.watches.clear();
+        }
+        while self.watches.get(1).is_some_and(|next| next.first <= self.space.oldest()) {
+            self.watches.pop_front();
+        }
+    }
+}
+
+/// The most pieces a message to a foreign base peer may have over a path with this round trip:
+/// pieces × srtt / 24 ≤ 3 s (PROTOCOL A6 rule 4).
+pub(crate) fn foreign_pieces(srtt: Duration) -> usize {
+    let budget = FOREIGN_PLAN.as_nanos() * FOREIGN_SPAN as u128;
+    usize::try_from(budget / srtt.as_nanos().max(1)).unwrap_or(usize::MAX)
+}

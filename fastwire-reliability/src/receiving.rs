@@ -1,0 +1,248 @@
+//! What comes in: packets, their acknowledgement, messages whose turn it is.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use fastwire_wire::{FragmentFlags, FragmentHeader};
+
+use crate::DeliveryMode;
+use crate::channels::{Accepted, Channels, Delivery};
+use crate::error::Violation;
+use crate::inbox::{Contradiction, Inbox, Packet};
+use crate::seen::Arrival;
+
+/// Incomplete messages an unreliable channel keeps; beyond, the oldest goes.
+const MAX_UNRELIABLE_PARTIALS: usize = 256;
+
+/// Messages a reliable channel may have begun and not finished once the budget is used up. Base peers may interleave two.
+const MAX_PARTIALS_OVER_BUDGET: usize = 2;
+
+impl Channels {
+    /// Takes a received data packet. What can be delivered now waits in [`poll_delivery`](Self::poll_delivery), which is to
+    /// be drained before the next packet. A message that arrives whole and in its turn passes through as the same
+    /// `Bytes`; what has to wait is copied, so that it pins no receive buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`Violation`]: the connection ends.
+    pub fn accept(
+        &mut self,
+        channel: u8,
+        sequence: u32,
+        fragment: Option<FragmentHeader>,
+        payload: Bytes,
+        now: Instant,
+    ) -> Result<Accepted, Violation> {
+        let Some(mode) = self.layout.mode(channel).filter(|_| sequence > 0) else {
+            self.counters.invalid += 1;
+            return Ok(Accepted::Invalid);
+        };
+        let packet = Packet { fragment, payload };
+        if let Some(header) = packet.fragment.filter(|header| header.index >= header.count) {
+            return self.contradiction(channel, mode, Contradiction(header));
+        }
+        let Some(slot) = self.channels.get_mut(usize::from(channel)) else { return Ok(Accepted::Invalid) };
+        let inbox = slot.inbox.get_or_insert_with(|| Box::new(Inbox::new()));
+        match inbox.seen.judge(sequence, !mode.is_reliable()) {
+            Arrival::New => {}
+            Arrival::Duplicate => {
+                // PROTOCOL A6 rule 1: the acknowledgement may have been lost
+                inbox.owed.add(sequence, mode.is_reliable(), now);
+                self.owing.insert(channel);
+                self.counters.duplicates += 1;
+                return Ok(Accepted::Duplicate);
+            }
+            Arrival::TooOld => {
+                self.counters.too_old += 1;
+                return Ok(Accepted::TooOld);
+            }
+            Arrival::TooFar => {
+                self.counters.over_budget += 1;
+                return Ok(Accepted::OverBudget);
+            }
+        }
+        if mode.is_reliable() && !self.admits(channel, mode, sequence, &packet)? {
+            self.counters.over_budget += 1;
+            return Ok(Accepted::OverBudget);
+        }
+        self.take(channel, mode, sequence, packet, now)
+    }
+
+    /// The next message whose turn it is.
+    pub fn poll_delivery(&mut self) -> Option<Delivery> {
+        self.deliveries.pop_front()
+    }
+
+    /// The acknowledgement for the header of a packet that leaves on `channel` now: (ack, field). It reports what
+    /// was longest unreported; what it covers is no longer owed.
+    pub fn header_ack(&mut self, channel: u8) -> (u32, u32) {
+        let Some(inbox) = self.channels.get_mut(usize::from(channel)).and_then(|slot| slot.inbox.as_mut())
+        else {
+            return (0, 0);
+        };
+        let ack = inbox.owed.take(&inbox.seen);
+        if inbox.owed.due().is_none() {
+            self.owing.remove(channel);
+        }
+        ack.unwrap_or_else(|| (inbox.seen.highest(), inbox.seen.field(inbox.seen.highest())))
+    }
+
+    /// The next acknowledgement that has to leave by itself, in a HEARTBEAT: (channel, ack, field). What it
+    /// covers is no longer owed. `None`: none is due yet.
+    pub fn next_owed_ack(&mut self, now: Instant) -> Option<(u8, u32, u32)> {
+        for channel in self.owing.after(u8::MAX) {
+            let Some(inbox) =
+                self.channels.get_mut(usize::from(channel)).and_then(|slot| slot.inbox.as_mut())
+            else {
+                continue;
+            };
+            if inbox.owed.due().is_some_and(|due| now < due) {
+                continue;
+            }
+            let ack = inbox.owed.take(&inbox.seen);
+            if inbox.owed.due().is_none() {
+                self.owing.remove(channel);
+            }
+            if let Some((ack, field)) = ack {
+                return Some((channel, ack, field));
+            }
+        }
+        None
+    }
+
+    /// When the next acknowledgement has to leave: at once for reliable packets, 10 ms after the first of up to 16
+    /// unreliable ones (PROTOCOL A6 rules 1 and 3).
+    pub fn ack_due(&self) -> Option<Instant> {
+        if self.owing.is_empty() {
+            return None;
+        }
+        let inbox =
+            |channel: u8| self.channels.get(usize::from(channel)).and_then(|slot| slot.inbox.as_ref());
+        self.owing.after(u8::MAX).filter_map(|channel| inbox(channel)?.owed.due()).min()
+    }
+
+    pub(crate) fn drop_timed_out(&mut self, now: Instant) {
+        if self.held_unreliable == 0 {
+            return;
+        }
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            let unreliable = self.layout.mode(index as u8).is_some_and(|mode| !mode.is_reliable());
+            let Some(inbox) = channel.inbox.as_mut().filter(|_| unreliable) else { continue };
+            let before = inbox.held();
+            let timeout = self.config.fragment_timeout;
+            let old = |started| now.saturating_duration_since(started) >= timeout;
+            while inbox.reassembly.oldest().is_some_and(old) && inbox.reassembly.drop_oldest() {
+                self.counters.incomplete_dropped += 1;
+            }
+            self.held_unreliable = self.held_unreliable - before + inbox.held();
+        }
+    }
+
+    /// Whether there is memory for a new packet of a reliable channel (PROTOCOL A6 rule 7). Early packets may use half of the
+    /// budget, a head of the line seven eighths, and the head of the lowest channel that holds anything all it
+    /// needs: that channel always advances, so there is no deadlock.
+    fn admits(
+        &self,
+        channel: u8,
+        mode: DeliveryMode,
+        sequence: u32,
+        packet: &Packet,
+    ) -> Result<bool, Violation> {
+        let Some(inbox) = self.channels.get(usize::from(channel)).and_then(|slot| slot.inbox.as_ref()) else {
+            return Ok(true);
+        };
+        let cost = inbox.cost(mode, sequence, packet);
+        if cost == 0 {
+            return Ok(true);
+        }
+        let held = self.held.saturating_add(cost);
+        if held <= self.receive_budget / 2 {
+            return Ok(true);
+        }
+        if !inbox.is_head(sequence) {
+            return Ok(false);
+        }
+        if held <= self.receive_budget / 8 * 7 {
+            return Ok(true);
+        }
+        let lower = self.channels.iter().enumerate().take(usize::from(channel));
+        let reliable = |index: usize| self.layout.mode(index as u8).is_some_and(|mode| mode.is_reliable());
+        let holds =
+            |slot: &crate::channels::Channel| slot.inbox.as_ref().is_some_and(|inbox| inbox.held() > 0);
+        if lower.into_iter().any(|(index, slot)| reliable(index) && holds(slot)) {
+            return Ok(false);
+        }
+        let partial = inbox.reassembly.len();
+        let begins = packet.piece().is_some_and(|header| !inbox.reassembly.knows(header, sequence));
+        if begins && partial >= MAX_PARTIALS_OVER_BUDGET {
+            return Err(Violation::TooManyIncomplete { channel, partial });
+        }
+        Ok(true)
+    }
+
+    fn take(
+        &mut self,
+        channel: u8,
+        mode: DeliveryMode,
+        sequence: u32,
+        packet: Packet,
+        now: Instant,
+    ) -> Result<Accepted, Violation> {
+        let Some(inbox) = self.channels.get_mut(usize::from(channel)).and_then(|slot| slot.inbox.as_mut())
+        else {
+            return Ok(Accepted::Invalid);
+        };
+        let before = inbox.held();
+        inbox.owed.add(sequence, mode.is_reliable(), now);
+        self.owing.insert(channel);
+        self.counters.received += 1;
+        inbox.quality.arrived(sequence, now);
+        if mode == DeliveryMode::UnreliableSequenced && inbox.is_stale(sequence, &packet) {
+            inbox.seen.insert(sequence);
+            if !packet.is_probe() {
+                self.counters.stale += 1;
+                inbox.quality.stale += 1;
+            }
+            return Ok(Accepted::Stale);
+        }
+        let (deliveries, counters) = (&mut self.deliveries, &mut self.counters);
+        let mut deliver = |content: FragmentFlags, data: Bytes| {
+            counters.delivered += 1;
+            deliveries.push_back(Delivery { channel, content, data });
+        };
+        let taken = inbox.take(mode, sequence, packet, now, &mut deliver);
+        if !mode.is_reliable() {
+            while inbox.reassembly.len() > MAX_UNRELIABLE_PARTIALS && inbox.reassembly.drop_oldest() {
+                self.counters.incomplete_dropped += 1;
+            }
+            let others = self.held_unreliable - before;
+            while others + inbox.held() > self.config.unreliable_budget && inbox.reassembly.drop_oldest() {
+                self.counters.incomplete_dropped += 1;
+            }
+            self.held_unreliable = others + inbox.held();
+        } else {
+            self.held = self.held - before + inbox.held();
+            if let Some((id, missing)) = inbox.reassembly.beyond_hope(inbox.seen.floor()) {
+                return Err(Violation::MessageIncomplete { channel, id, missing });
+            }
+        }
+        match taken {
+            Ok(()) => Ok(Accepted::Taken),
+            Err(contradiction) => self.contradiction(channel, mode, contradiction),
+        }
+    }
+
+    /// On a reliable channel a hole would remain (PROTOCOL A6 rule 4); elsewhere the fragment is a lost one.
+    fn contradiction(
+        &mut self,
+        channel: u8,
+        mode: DeliveryMode,
+        Contradiction(header): Contradiction,
+    ) -> Result<Accepted, Violation> {
+        if mode.is_reliable() {
+            return Err(Violation::FragmentMismatch { channel, id: header.id, index: header.index });
+        }
+        self.counters.invalid += 1;
+        Ok(Accepted::Invalid)
+    }
+}

@@ -1,0 +1,384 @@
+//! The one recovery core: when a packet counts as lost, how long to wait, what the path is like.
+//!
+//! It knows number lines ([`AckSpace`]) and time, no channels. Fast repeats follow the order of transmissions
+//! as in RFC 8985 (RACK), time-outs and back-off RFC 6298 §5, congestion events RFC 9002 §7.3.1.
+
+use std::time::{Duration, Instant};
+
+use crate::ack::AckSet;
+use crate::config::{ChannelsConfig, RecoveryProfile};
+use crate::loss::LossTracker;
+use crate::rtt::Rtt;
+use crate::space::{AckSpace, MAX_THRESHOLD, State};
+
+/// What one acknowledgement or time-out brought, for the congestion controller. A reused buffer: the calls add to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Packets acknowledged for the first time.
+    pub newly_acked_packets: u32,
+    /// Their datagram bytes.
+    pub newly_acked_bytes: u64,
+    /// When the newest of them last left.
+    pub newest_acked_sent_at: Option<Instant>,
+    /// A round-trip sample, if a packet that was sent once gave one.
+    pub rtt_sample: Option<Duration>,
+    /// Packets that were taken for lost.
+    pub lost_packets: u32,
+    /// Their datagram bytes.
+    pub lost_bytes: u64,
+    /// A congestion event; at most one a round trip.
+    pub congestion: Option<CongestionEvent>,
+    /// Packets that turned out to have been taken for lost wrongly.
+    pub spurious: u32,
+    /// When the newest lost packet had left.
+    newest_lost_sent_at: Option<Instant>,
+}
+
+impl Outcome {
+    /// Empties the buffer.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Loss that should slow the sender down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CongestionEvent {
+    /// Packets lost.
+    pub lost_packets: u32,
+    /// Their datagram bytes.
+    pub lost_bytes: u64,
+    /// Three time-outs in a row: nothing got through for more than 3 RTO (RFC 9002 §7.6).
+    pub persistent: bool,
+}
+
+/// Time, loss and flight of one connection.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    rtt: Rtt,
+    profile: RecoveryProfile,
+    min_rto: Duration,
+    max_ack_delay: Duration,
+    max_backoff: Duration,
+    max_backoff_alive: Duration,
+    /// Doublings of the time-out since the last valid sample (RFC 6298 §5.5).
+    backoff: u32,
+    /// When the timer last ran out; the next doubling waits for a whole time-out after it.
+    last_expiry: Option<Instant>,
+    /// Since the last valid sample a repeated packet was acknowledged: the path lives.
+    ambiguous: bool,
+    in_flight_bytes: u64,
+    in_flight_packets: u32,
+    /// Those in flight that were sent once: their acknowledgement will be a valid sample.
+    fresh_in_flight: u32,
+    /// The last transmission's place among all.
+    order: u64,
+    /// Losses of packets sent before this belong to an event already told.
+    recovery_start: Option<Instant>,
+    /// Later acknowledgements it takes to call a packet lost: the profile's, more where the path reorders.
+    threshold: u32,
+    /// Repeats that proved right since the threshold last rose.
+    rightful: u32,
+    last_sample_at: Option<Instant>,
+    last_progress: Option<Instant>,
+    loss: LossTracker,
+    retransmitted: u64,
+    spurious: u64,
+}
+
+/// Rightful repeats after which a raised threshold comes down again (RFC 8985 §6.2 step 4: 16 recoveries).
+const RIGHTFUL_TO_LOWER: u32 = 16;
+
+/// How long a valid sample stands before a packet on an unreliable channel may give another.
+const SAMPLE_AGE: Duration = Duration::from_millis(250);
+
+impl Recovery {
+    pub(crate) fn new(config: &ChannelsConfig, profile: RecoveryProfile) -> Self {
+        let mut recovery = Self {
+            rtt: Rtt::new(config.initial_rto, config.min_rto, config.max_rto),
+            profile,
+            min_rto: config.min_rto,
+            max_ack_delay: config.max_ack_delay,
+            max_backoff: config.max_backoff,
+            max_backoff_alive: config.max_backoff_alive.max(config.max_backoff),
+            backoff: 0,
+            last_expiry: None,
+            ambiguous: false,
+            in_flight_bytes: 0,
+            in_flight_packets: 0,
+            fresh_in_flight: 0,
+            order: 0,
+            recovery_start: None,
+            threshold: 0,
+            rightful: 0,
+            last_sample_at: None,
+            last_progress: None,
+            loss: LossTracker::default(),
+            retransmitted: 0,
+            spurious: 0,
+        };
+        recovery.set_profile(profile);
+        recovery
+    }
+
+    pub(crate) fn set_profile(&mut self, profile: RecoveryProfile) {
+        self.profile = profile;
+        self.threshold = self.least_threshold();
+    }
+
+    pub(crate) fn rtt(&self) -> &Rtt {
+        &self.rtt
+    }
+
+    pub(crate) fn loss(&self) -> f64 {
+        self.loss.ratio()
+    }
+
+    pub(crate) fn in_flight(&self) -> (u64, u32) {
+        (self.in_flight_bytes, self.in_flight_packets)
+    }
+
+    pub(crate) fn retransmitted(&self) -> u64 {
+        self.retransmitted
+    }
+
+    pub(crate) fn spurious(&self) -> u64 {
+        self.spurious
+    }
+
+    /// Since when no packet was acknowledged although some waited for it.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.last_progress
+    }
+
+    /// Whether a packet that was never sent before should leave ahead of repeats: only it can end the back-off.
+    pub(crate) fn wants_fresh(&self) -> bool {
+        self.backoff > 0 && self.fresh_in_flight == 0
+    }
+
+    /// The time a packet gets to be acknowledged: RTO, doubled for each time-out in a row (RFC 6298 §5.5, PROTOCOL
+    /// A6 rule 3), plus what the peer may let an acknowledgement wait (RFC 9002 §6.2.1).
+    pub(crate) fn timeout(&self) -> Duration {
+        let rto = self.rtt.rto();
+        let first = if self.profile.half_first_rto {
+            // PROTOCOL A11: never under 50 ms nor under the measured round trip
+            (rto / 2).max(self.min_rto).max(self.rtt.smoothed())
+        } else {
+            rto
+        };
+        let first = first.saturating_add(self.max_ack_delay);
+        let most =
+            if self.ambiguous || !self.rtt.is_measured() { self.max_backoff_alive } else { self.max_backoff };
+        first.saturating_mul(1 << self.backoff.min(16)).min(most.max(rto.saturating_add(self.max_ack_delay)))
+    }
+
+    /// When the oldest packet in flight on `space` has waited long enough.
+    pub(crate) fn deadline<C>(&self, space: &AckSpace<C>) -> Option<Instant> {
+        let (_, oldest) = space.oldest_in_flight()?;
+        // RFC 6298 §5.5-5.6: the doubled timer starts anew when the last one ran out
+        let from = self.last_expiry.map_or(oldest.at, |expiry| expiry.max(oldest.at));
+        Some(from + self.timeout())
+    }
+
+    /// Notes that packet `number` leaves in a datagram of `bytes` bytes.
+    pub(crate) fn on_sent<C>(&mut self, space: &mut AckSpace<C>, number: u64, bytes: u32, now: Instant) {
+        let Some(sent) = space.get_mut(number).filter(|sent| sent.state == State::Handed) else { return };
+        self.order += 1;
+        sent.state = State::InFlight;
+        sent.order = self.order;
+        sent.at = now;
+        sent.bytes = bytes;
+        sent.sends += 1;
+        let sends = sent.sends;
+        if sends == 1 {
+            sent.first_at = now;
+            self.fresh_in_flight += 1;
+        } else {
+            self.retransmitted += 1;
+        }
+        if self.last_progress.is_none() {
+            self.last_progress = Some(now);
+        }
+        self.in_flight_bytes += u64::from(bytes);
+        self.in_flight_packets += 1;
+        space.transmitted(number, sends);
+    }
+
+    /// Takes an acknowledgement of packets of `space`; all its numbers must have been sent.
+    pub(crate) fn on_ack<C>(
+        &mut self,
+        space: &mut AckSpace<C>,
+        set: AckSet,
+        now: Instant,
+        out: &mut Outcome,
+    ) {
+        let mut any = false;
+        for number in set.iter() {
+            any |= self.acked(space, number, number == set.largest(), now, out);
+        }
+        if !any {
+            return;
+        }
+        self.last_progress = Some(now);
+        let mark = space.mark(self.threshold as usize);
+        for number in set.missing() {
+            // only what the peer shows as missing: what it has not reported yet may have arrived
+            let lost = |state, sends, order| state == State::InFlight && sends == 1 && order < mark;
+            if space.get(number).is_some_and(|sent| lost(sent.state, sent.sends, sent.order)) {
+                self.lost(space, number, true, out);
+            }
+        }
+        while let Some(number) = space.pop_repeat_before(mark) {
+            self.lost(space, number, true, out);
+        }
+        space.settle();
+        self.judge(now, false, out);
+        if self.in_flight_packets == 0 && space.is_empty() {
+            self.last_progress = None;
+        }
+    }
+
+    /// Takes the time-outs of `space` at `now`; true if there were any. [`expired`](Self::expired) ends the round.
+    pub(crate) fn expire<C>(&mut self, space: &mut AckSpace<C>, now: Instant, out: &mut Outcome) -> bool {
+        let timeout = self.timeout();
+        let mut any = false;
+        while let Some((number, sent)) = space.oldest_in_flight() {
+            if now.saturating_duration_since(sent.at) < timeout {
+                break;
+            }
+            self.lost(space, number, false, out);
+            space.settle();
+            any = true;
+        }
+        any
+    }
+
+    /// The timer ran out at `now`: one doubling, however many packets it concerned.
+    pub(crate) fn expired(&mut self, now: Instant, out: &mut Outcome) {
+        self.judge(now, true, out);
+        self.backoff = self.backoff.saturating_add(1);
+        self.last_expiry = Some(now);
+    }
+
+    /// A valid sample from a packet that is never repeated; taken where the reliable channels gave none lately.
+    pub(crate) fn on_unreliable_sample(&mut self, rtt: Duration, now: Instant, out: &mut Outcome) {
+        let recent = |at| now.saturating_duration_since(at) < SAMPLE_AGE;
+        if self.backoff > 0 || !self.last_sample_at.is_some_and(recent) {
+            self.sample(rtt, now, out);
+        }
+    }
+
+    /// A valid sample, which ends the back-off (RFC 6298 §5.7, Karn).
+    pub(crate) fn sample(&mut self, rtt: Duration, now: Instant, out: &mut Outcome) {
+        self.rtt.sample(rtt);
+        self.backoff = 0;
+        self.last_expiry = None;
+        self.ambiguous = false;
+        self.last_sample_at = Some(now);
+        out.rtt_sample = Some(rtt);
+    }
+
+    /// One acknowledged number; true if that is news.
+    fn acked<C>(
+        &mut self,
+        space: &mut AckSpace<C>,
+        number: u64,
+        is_largest: bool,
+        now: Instant,
+        out: &mut Outcome,
+    ) -> bool {
+        let Some(sent) = space.get_mut(number).filter(|sent| sent.state != State::Acked) else {
+            return false;
+        };
+        let (state, at, bytes, sends, order) = (sent.state, sent.at, sent.bytes, sent.sends, sent.order);
+        sent.state = State::Acked;
+        sent.carries = None;
+        out.newly_acked_packets += 1;
+        out.newly_acked_bytes += u64::from(bytes);
+        out.newest_acked_sent_at = out.newest_acked_sent_at.max(Some(at));
+        let waited = now.saturating_duration_since(at);
+        // nothing comes back faster than the path's least round trip: an earlier copy had arrived
+        let early = sends > 1 && waited < self.rtt.min() / 4 * 3;
+        match state {
+            State::InFlight => self.left_flight(bytes, sends),
+            State::Lost { by_order } => self.was_spurious(by_order, out),
+            State::Handed | State::Acked => {}
+        }
+        if sends == 1 {
+            if state == State::InFlight {
+                self.loss.record(false);
+            }
+            if is_largest {
+                self.sample(waited, now, out);
+            }
+            space.note_latest(order, MAX_THRESHOLD.min(self.threshold as usize));
+        } else {
+            self.ambiguous = true;
+            if early && state == State::InFlight {
+                self.was_spurious(true, out);
+            } else if !early {
+                self.was_right();
+            }
+        }
+        true
+    }
+
+    fn lost<C>(&mut self, space: &mut AckSpace<C>, number: u64, by_order: bool, out: &mut Outcome) {
+        let Some(sent) = space.get_mut(number).filter(|sent| sent.state == State::InFlight) else { return };
+        let (at, bytes, sends) = (sent.at, sent.bytes, sent.sends);
+        sent.state = State::Lost { by_order };
+        space.fell_due(number);
+        self.left_flight(bytes, sends);
+        if sends == 1 {
+            self.loss.record(true);
+        }
+        out.lost_packets += 1;
+        out.lost_bytes += u64::from(bytes);
+        out.newest_lost_sent_at = out.newest_lost_sent_at.max(Some(at));
+    }
+
+    /// Whether the losses are an event of their own: only packets sent after the last one count (RFC 9002 §7.3.1).
+    fn judge(&mut self, now: Instant, expired: bool, out: &mut Outcome) {
+        let Some(lost_at) = out.newest_lost_sent_at.take() else { return };
+        if self.recovery_start.is_none_or(|start| lost_at > start) {
+            self.recovery_start = Some(now);
+            out.congestion = Some(CongestionEvent {
+                lost_packets: out.lost_packets,
+                lost_bytes: out.lost_bytes,
+                persistent: expired && self.backoff >= 2,
+            });
+        }
+    }
+
+    fn left_flight(&mut self, bytes: u32, sends: u32) {
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(u64::from(bytes));
+        self.in_flight_packets = self.in_flight_packets.saturating_sub(1);
+        if sends == 1 {
+            self.fresh_in_flight = self.fresh_in_flight.saturating_sub(1);
+        }
+    }
+
+    /// A packet was taken for lost and was not: where order misled, the path reorders more than was thought.
+    fn was_spurious(&mut self, by_order: bool, out: &mut Outcome) {
+        out.spurious += 1;
+        self.spurious += 1;
+        if by_order {
+            self.threshold = (self.threshold * 2).min(MAX_THRESHOLD as u32);
+            self.rightful = 0;
+        }
+    }
+
+    fn was_right(&mut self) {
+        self.rightful += 1;
+        if self.rightful >= RIGHTFUL_TO_LOWER {
+            self.rightful = 0;
+            self.threshold = self.least_threshold();
+        }
+    }
+
+    fn least_threshold(&self) -> u32 {
+        self.profile.fast_retransmit_threshold.clamp(1, MAX_THRESHOLD as u32)
+    }
+}

@@ -1,0 +1,253 @@
+//! What goes out: messages in, packets in turn, acknowledgements of them.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use fastwire_wire::{FragmentFlags, FragmentHeader, MAX_FRAGMENTS};
+
+use crate::ack::AckSet;
+use crate::channels::{Channels, Outgoing, ack_of_unsent};
+use crate::config::{Peer, Quota};
+use crate::error::{PushError, Violation};
+use crate::outbox::{Outbox, Piece, foreign_pieces};
+use crate::recovery::Outcome;
+
+/// At this transmission of a packet to a foreign peer a null probe goes along: its second repeat (PROTOCOL A6 rule 2).
+const PROBE_AT: u32 = 3;
+
+/// How long a packet on an unreliable channel may wait for the acknowledgement that times it.
+const TIMED_AGE: std::time::Duration = std::time::Duration::from_secs(2);
+
+impl Channels {
+    /// Queues a message. `content` describes its compression; a message with any content flag travels as
+    /// fragments, be it small (PROTOCOL A7).
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]; the message was not taken.
+    pub fn push(
+        &mut self,
+        channel: u8,
+        message: &Bytes,
+        content: FragmentFlags,
+        _now: Instant,
+    ) -> Result<(), PushError> {
+        let Some(mode) = self.layout.mode(channel) else {
+            return Err(PushError::InvalidChannel { channel, channels: self.layout.len() });
+        };
+        let len = message.len();
+        let max = self.max_message_on(mode.is_reliable());
+        if len > max {
+            return Err(PushError::MessageTooLarge { len, max });
+        }
+        if self.queued_messages >= self.config.max_queued_messages
+            || len > self.config.max_queued_bytes.saturating_sub(self.queued_bytes)
+        {
+            return Err(PushError::QueueFull { messages: self.queued_messages, bytes: self.queued_bytes });
+        }
+        let Some(slot) = self.channels.get_mut(usize::from(channel)) else {
+            return Err(PushError::InvalidChannel { channel, channels: self.layout.len() });
+        };
+        slot.outbox.get_or_insert_with(|| Box::new(Outbox::new())).push(message.clone(), content);
+        self.queued_bytes += len;
+        self.queued_messages += 1;
+        self.waiting.insert(channel);
+        Ok(())
+    }
+
+    /// The next packet to send. Repeats come first, then null probes, then new packets, the channels in turn. Reliable
+    /// packets need `quota`; unreliable ones always may go. `None`: nothing may leave now.
+    pub fn next_outgoing(&mut self, now: Instant, quota: Quota) -> Option<Outgoing> {
+        if !quota.is_open() {
+            return self.next_new(now, false, true);
+        }
+        if self.recovery.wants_fresh()
+            && let Some(outgoing) = self.next_new(now, true, false)
+        {
+            return Some(outgoing);
+        }
+        self.next_repeat().or_else(|| self.next_probe(now)).or_else(|| self.next_new(now, true, true))
+    }
+
+    /// Notes that a packet leaves in a datagram that carries `bytes` bytes for it. To be called before the socket sees the
+    /// datagram: one the socket refuses is a lost packet, and is repeated like any.
+    pub fn mark_sent(&mut self, outgoing: &Outgoing, bytes: usize, now: Instant) {
+        let Some(outbox) = self.outbox_mut(outgoing.channel) else { return };
+        if !outgoing.reliable {
+            let waits = |(_, at): &(u32, Instant)| now.saturating_duration_since(*at) < TIMED_AGE;
+            if !outbox.timed.as_ref().is_some_and(waits) {
+                outbox.timed = Some((outgoing.sequence, now));
+            }
+            return;
+        }
+        let number = u64::from(outgoing.sequence);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let Some(slot) = self.channels.get_mut(usize::from(outgoing.channel)) else { return };
+        let Some(outbox) = slot.outbox.as_mut() else { return };
+        self.recovery.on_sent(&mut outbox.space, number, bytes, now);
+        if self.peer == Peer::Foreign && outbox.space.get(number).is_some_and(|sent| sent.sends == PROBE_AT) {
+            self.probing.insert(outgoing.channel);
+        }
+    }
+
+    /// Whether something could leave if the quota allowed it.
+    pub fn has_outgoing(&self) -> bool {
+        if !self.repeating.is_empty() {
+            let due = |channel| self.outbox(channel).is_some_and(|outbox| outbox.space.has_due());
+            if self.repeating.after(0).any(due) {
+                return true;
+            }
+        }
+        let room = |channel, probe| {
+            let reliable = self.layout.mode(channel).is_some_and(|mode| mode.is_reliable());
+            self.outbox(channel).is_some_and(|outbox| !reliable || outbox.has_room(self.peer, probe))
+        };
+        self.probing.after(0).any(|channel| room(channel, true))
+            || self.waiting.after(0).any(|channel| room(channel, false))
+    }
+
+    /// Takes the acknowledgement in a packet's header. An acknowledgement is a set: older ones and lower ones are welcome.
+    ///
+    /// # Errors
+    ///
+    /// [`Violation::AckOfUnsent`]: the connection ends.
+    pub fn acknowledge(
+        &mut self,
+        channel: u8,
+        ack: u32,
+        field: u32,
+        now: Instant,
+        out: &mut Outcome,
+    ) -> Result<(), Violation> {
+        let Some(set) = AckSet::from_header(ack, field) else { return Ok(()) };
+        let outbox = self.channels.get_mut(usize::from(channel)).and_then(|slot| slot.outbox.as_mut());
+        let sent = outbox.as_ref().map_or(0, |outbox| outbox.highest());
+        let Some(outbox) = outbox.filter(|_| ack <= sent) else {
+            return Err(ack_of_unsent(channel, ack, sent));
+        };
+        if self.layout.mode(channel).is_some_and(|mode| mode.is_reliable()) {
+            self.recovery.on_ack(&mut outbox.space, set, now, out);
+            if outbox.space.has_due() {
+                self.repeating.insert(channel);
+            }
+        } else if let Some((sequence, at)) = outbox.timed.filter(|(sequence, _)| ack >= *sequence) {
+            outbox.timed = None;
+            if set.iter().any(|number| number == u64::from(sequence)) {
+                self.recovery.on_unreliable_sample(now.saturating_duration_since(at), now, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn max_message_on(&self, reliable: bool) -> usize {
+        let pieces = match self.peer {
+            Peer::Foreign if reliable => {
+                foreign_pieces(self.recovery.rtt().smoothed()).clamp(1, MAX_FRAGMENTS)
+            }
+            _ => MAX_FRAGMENTS,
+        };
+        self.piece_size * pieces
+    }
+
+    /// A lost packet's next transmission.
+    fn next_repeat(&mut self) -> Option<Outgoing> {
+        for channel in self.repeating.after(self.turn) {
+            let due = self.outbox_mut(channel).and_then(|outbox| {
+                let (number, sent) = outbox.space.pop_due()?;
+                let Piece { fragment, payload } = sent.carries.clone()?;
+                let sequence = u32::try_from(number).unwrap_or(u32::MAX);
+                let repeat = sent.sends > 0;
+                Some(Outgoing { channel, sequence, fragment, payload, reliable: true, repeat })
+            });
+            if due.is_some() {
+                self.turn = channel;
+                return due;
+            }
+            self.repeating.remove(channel);
+        }
+        None
+    }
+
+    /// A fresh sequence whose acknowledgement covers the whole span (PROTOCOL A6 rule 2).
+    fn next_probe(&mut self, now: Instant) -> Option<Outgoing> {
+        for channel in self.probing.after(self.turn) {
+            let peer = self.peer;
+            if !self.outbox(channel).is_some_and(|outbox| outbox.has_room(peer, true)) {
+                continue;
+            }
+            let id = self.next_id(now)?;
+            self.probing.remove(channel);
+            self.turn = channel;
+            self.counters.probes += 1;
+            let fragment = Some(FragmentHeader { id, index: 0, count: 2, flags: FragmentFlags::EMPTY });
+            let piece = Piece { fragment, payload: Bytes::new() };
+            return self.bind(channel, piece, true, now);
+        }
+        None
+    }
+
+    /// A packet that was never sent before.
+    fn next_new(&mut self, now: Instant, reliable: bool, unreliable: bool) -> Option<Outgoing> {
+        for channel in self.waiting.after(self.turn) {
+            let is_reliable = self.layout.mode(channel).is_some_and(|mode| mode.is_reliable());
+            let allowed = if is_reliable { reliable } else { unreliable };
+            let (peer, piece_size) = (self.peer, self.piece_size);
+            let Some(outbox) = self.outbox(channel).filter(|_| allowed) else { continue };
+            let has_room = outbox.has_room(if is_reliable { peer } else { Peer::Own }, false);
+            let needs_id = outbox.needs_id(piece_size);
+            if !has_room {
+                continue;
+            }
+            let id = if needs_id { self.next_id(now) } else { None };
+            let Some((piece, last)) = self.outbox_mut(channel).and_then(|o| o.next_piece(piece_size, || id))
+            else {
+                continue;
+            };
+            self.turn = channel;
+            self.queued_bytes = self.queued_bytes.saturating_sub(piece.payload.len());
+            self.queued_messages = self.queued_messages.saturating_sub(usize::from(last));
+            if last && self.outbox(channel).is_some_and(|outbox| !outbox.has_new()) {
+                self.waiting.remove(channel);
+            }
+            return self.bind(channel, piece, is_reliable, now);
+        }
+        None
+    }
+
+    /// Gives `piece` the channel's next sequence.
+    fn bind(&mut self, channel: u8, piece: Piece, reliable: bool, now: Instant) -> Option<Outgoing> {
+        let watched = self.peer == Peer::Foreign;
+        let outbox = self.outbox_mut(channel)?;
+        let Piece { fragment, payload } = piece.clone();
+        let number = if reliable { outbox.space.push(piece, now) } else { outbox.space.skip() };
+        if let Some(header) = fragment
+            && reliable
+            && watched
+            && header.index == 0
+            && header.count > 1
+            && !payload.is_empty()
+        {
+            outbox.watch(header.id, number, now);
+        }
+        let sequence = u32::try_from(number).unwrap_or(u32::MAX);
+        Some(Outgoing { channel, sequence, fragment, payload, reliable, repeat: false })
+    }
+
+    /// A fragment id that no packet in flight and no message the peer may still hold has.
+    fn next_id(&mut self, now: Instant) -> Option<u16> {
+        let channels = &self.channels;
+        self.ids.next(now, |in_block| {
+            let outboxes = channels.iter().filter_map(|channel| channel.outbox.as_ref());
+            let mut pieces = outboxes.flat_map(|outbox| outbox.space.unacknowledged());
+            pieces.any(|piece| piece.fragment.is_some_and(|header| in_block(header.id)))
+        })
+    }
+
+    fn outbox(&self, channel: u8) -> Option<&Outbox> {
+        self.channels.get(usize::from(channel)).and_then(|slot| slot.outbox.as_deref())
+    }
+
+    fn outbox_mut(&mut self, channel: u8) -> Option<&mut Outbox> {
+        self.channels.get_mut(usize::from(channel)).and_then(|slot| slot.outbox.as_deref_mut())
+    }
+}
