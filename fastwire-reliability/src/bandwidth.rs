@@ -25,9 +25,9 @@ impl Bandwidth {
 
     /// Counts `bytes` that passed at `now`.
     #[inline]
-    pub fn record(&mut self, bytes: usize, now: Instant) {
+    pub fn on_bytes(&mut self, now: Instant, bytes: u64) {
         self.fold(now);
-        self.pending = self.pending.saturating_add(bytes as u64);
+        self.pending = self.pending.saturating_add(bytes);
     }
 
     /// The rate in bytes per second as of `now`.
@@ -63,7 +63,7 @@ mod tests {
         let mut now = start;
         for _ in 0..1000 {
             now += Duration::from_millis(3);
-            meter.record(300, now);
+            meter.on_bytes(now, 300);
         }
         let rate = meter.rate(now);
         assert!((rate - 100_000.0).abs() < 5_000.0, "{rate}");
@@ -75,7 +75,7 @@ mod tests {
     fn one_step_moves_a_fifth_of_the_way() {
         let start = Instant::now();
         let mut meter = Bandwidth::new(start);
-        meter.record(1000, start);
+        meter.on_bytes(start, 1000);
         let rate = meter.rate(start + STEP);
         assert!((rate - 0.2 * 100_000.0).abs() < 1e-6, "{rate}");
         // a clock that goes backward changes nothing

@@ -67,9 +67,9 @@ pub enum Accepted {
 /// What happened on a connection's channels, counted since its beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Counters {
+pub struct ChannelsStats {
     /// Packets sent again.
-    pub retransmitted: u64,
+    pub retransmits: u64,
     /// Packets taken for lost that had arrived.
     pub spurious: u64,
     /// Null probes sent (PROTOCOL A6 rule 2).
@@ -129,9 +129,11 @@ pub struct Channels {
     /// What the inboxes of reliable channels hold.
     pub(crate) held: usize,
     pub(crate) held_unreliable: usize,
+    /// What `deliveries` holds.
+    pub(crate) undelivered: usize,
     pub(crate) receive_budget: usize,
     pub(crate) deliveries: VecDeque<Delivery>,
-    pub(crate) counters: Counters,
+    pub(crate) stats: ChannelsStats,
 }
 
 impl Channels {
@@ -153,9 +155,10 @@ impl Channels {
             turn: u8::MAX,
             held: 0,
             held_unreliable: 0,
+            undelivered: 0,
             receive_budget: config.receive_budget_for(&layout),
             deliveries: VecDeque::new(),
-            counters: Counters::default(),
+            stats: ChannelsStats::default(),
             config: config.clone(),
             layout,
         }
@@ -281,22 +284,34 @@ impl Channels {
         self.recovery.loss()
     }
 
-    /// Bytes and messages that wait to be sent for the first time.
-    pub fn queued(&self) -> (usize, usize) {
-        (self.queued_bytes, self.queued_messages)
+    /// The time a packet that leaves now has to be acknowledged: the retransmission timeout with back-off and the
+    /// peer's acknowledgement delay.
+    pub fn rto(&self) -> Duration {
+        self.recovery.timeout()
     }
 
-    /// Bytes held for messages that cannot be delivered yet, overhead included.
-    pub fn held(&self) -> usize {
-        self.held + self.held_unreliable
+    /// Bytes that wait to be sent for the first time.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Messages of which something waits to be sent for the first time.
+    pub fn queued_messages(&self) -> usize {
+        self.queued_messages
+    }
+
+    /// Bytes held on the receiving side, overhead included: early packets, incomplete messages, and
+    /// deliveries nobody polled.
+    pub fn memory_held(&self) -> usize {
+        self.held + self.held_unreliable + self.undelivered
     }
 
     /// What happened so far.
-    pub fn counters(&self) -> Counters {
-        Counters {
-            retransmitted: self.recovery.retransmitted(),
+    pub fn stats(&self) -> ChannelsStats {
+        ChannelsStats {
+            retransmits: self.recovery.retransmitted(),
             spurious: self.recovery.spurious(),
-            ..self.counters
+            ..self.stats
         }
     }
 

@@ -22,7 +22,7 @@ mod sending;
 mod space;
 
 pub use bandwidth::Bandwidth;
-pub use channels::{Accepted, Channels, Counters, Delivery, Outgoing};
+pub use channels::{Accepted, Channels, ChannelsStats, Delivery, Outgoing};
 pub use config::{ChannelsConfig, Peer, Quota, RecoveryProfile};
 pub use error::{GiveUp, PushError, Violation};
 pub use layout::{ChannelLayout, ChannelLayoutBuilder, DeliveryMode, LayoutError};

@@ -17,9 +17,15 @@ const MAX_UNRELIABLE_PARTIALS: usize = 256;
 /// Messages a reliable channel may have begun and not finished once the budget is used up. Base peers may interleave two.
 const MAX_PARTIALS_OVER_BUDGET: usize = 2;
 
+/// What a delivery that waits to be polled costs beside its bytes.
+const DELIVERY_OVERHEAD: usize = std::mem::size_of::<Delivery>() + 32;
+
+/// Deliveries that may wait as parts of receive buffers; later ones are copied.
+const MAX_PINNED: usize = 256;
+
 impl Channels {
-    /// Takes a received data packet. What can be delivered now waits in [`poll_delivery`](Self::poll_delivery), which is to
-    /// be drained before the next packet. A message that arrives whole and in its turn passes through as the same
+    /// Takes a received data packet. What can be delivered now waits in [`poll_delivery`](Self::poll_delivery); what nobody polls
+    /// counts in the receive budget, and so slows the peer. A message that arrives whole and in its turn passes through as the same
     /// `Bytes`; what has to wait is copied, so that it pins no receive buffer.
     ///
     /// # Errors
@@ -34,7 +40,7 @@ impl Channels {
         now: Instant,
     ) -> Result<Accepted, Violation> {
         let Some(mode) = self.layout.mode(channel).filter(|_| sequence > 0) else {
-            self.counters.invalid += 1;
+            self.stats.invalid += 1;
             return Ok(Accepted::Invalid);
         };
         let packet = Packet { fragment, payload };
@@ -49,20 +55,26 @@ impl Channels {
                 // PROTOCOL A6 rule 1: the acknowledgement may have been lost
                 inbox.owed.add(sequence, mode.is_reliable(), now);
                 self.owing.insert(channel);
-                self.counters.duplicates += 1;
+                self.stats.duplicates += 1;
                 return Ok(Accepted::Duplicate);
             }
             Arrival::TooOld => {
-                self.counters.too_old += 1;
+                self.stats.too_old += 1;
                 return Ok(Accepted::TooOld);
             }
             Arrival::TooFar => {
-                self.counters.over_budget += 1;
+                self.stats.over_budget += 1;
                 return Ok(Accepted::OverBudget);
             }
         }
+        let arrives = packet.payload.len() + DELIVERY_OVERHEAD;
+        if self.undelivered > 0 && self.held + self.undelivered + arrives > self.receive_budget {
+            // the application will poll, so this is no deadlock
+            self.stats.over_budget += 1;
+            return Ok(Accepted::OverBudget);
+        }
         if mode.is_reliable() && !self.admits(channel, mode, sequence, &packet)? {
-            self.counters.over_budget += 1;
+            self.stats.over_budget += 1;
             return Ok(Accepted::OverBudget);
         }
         self.take(channel, mode, sequence, packet, now)
@@ -70,7 +82,9 @@ impl Channels {
 
     /// The next message whose turn it is.
     pub fn poll_delivery(&mut self) -> Option<Delivery> {
-        self.deliveries.pop_front()
+        let delivery = self.deliveries.pop_front()?;
+        self.undelivered = self.undelivered.saturating_sub(delivery.data.len() + DELIVERY_OVERHEAD);
+        Some(delivery)
     }
 
     /// The acknowledgement for the header of a packet that leaves on `channel` now: (ack, field). It reports what
@@ -132,7 +146,7 @@ impl Channels {
             let timeout = self.config.fragment_timeout;
             let old = |started| now.saturating_duration_since(started) >= timeout;
             while inbox.reassembly.oldest().is_some_and(old) && inbox.reassembly.drop_oldest() {
-                self.counters.incomplete_dropped += 1;
+                self.stats.incomplete_dropped += 1;
             }
             self.held_unreliable = self.held_unreliable - before + inbox.held();
         }
@@ -156,7 +170,7 @@ impl Channels {
             return Ok(true);
         }
         let held = self.held.saturating_add(cost);
-        if held <= self.receive_budget / 2 {
+        if held.saturating_add(self.undelivered) <= self.receive_budget / 2 {
             return Ok(true);
         }
         if !inbox.is_head(sequence) {
@@ -195,29 +209,32 @@ impl Channels {
         let before = inbox.held();
         inbox.owed.add(sequence, mode.is_reliable(), now);
         self.owing.insert(channel);
-        self.counters.received += 1;
+        self.stats.received += 1;
         inbox.quality.arrived(sequence, now);
         if mode == DeliveryMode::UnreliableSequenced && inbox.is_stale(sequence, &packet) {
             inbox.seen.insert(sequence);
             if !packet.is_probe() {
-                self.counters.stale += 1;
+                self.stats.stale += 1;
                 inbox.quality.stale += 1;
             }
             return Ok(Accepted::Stale);
         }
-        let (deliveries, counters) = (&mut self.deliveries, &mut self.counters);
+        let (deliveries, stats, undelivered) = (&mut self.deliveries, &mut self.stats, &mut self.undelivered);
         let mut deliver = |content: FragmentFlags, data: Bytes| {
-            counters.delivered += 1;
+            stats.delivered += 1;
+            *undelivered += data.len() + DELIVERY_OVERHEAD;
+            // what waits long pins no receive buffer
+            let data = if deliveries.len() < MAX_PINNED { data } else { Bytes::copy_from_slice(&data) };
             deliveries.push_back(Delivery { channel, content, data });
         };
         let taken = inbox.take(mode, sequence, packet, now, &mut deliver);
         if !mode.is_reliable() {
             while inbox.reassembly.len() > MAX_UNRELIABLE_PARTIALS && inbox.reassembly.drop_oldest() {
-                self.counters.incomplete_dropped += 1;
+                self.stats.incomplete_dropped += 1;
             }
             let others = self.held_unreliable - before;
             while others + inbox.held() > self.config.unreliable_budget && inbox.reassembly.drop_oldest() {
-                self.counters.incomplete_dropped += 1;
+                self.stats.incomplete_dropped += 1;
             }
             self.held_unreliable = others + inbox.held();
         } else {
@@ -242,7 +259,7 @@ impl Channels {
         if mode.is_reliable() {
             return Err(Violation::FragmentMismatch { channel, id: header.id, index: header.index });
         }
-        self.counters.invalid += 1;
+        self.stats.invalid += 1;
         Ok(Accepted::Invalid)
     }
 }

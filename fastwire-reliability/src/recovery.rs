@@ -21,6 +21,8 @@ pub struct Outcome {
     pub newly_acked_bytes: u64,
     /// When the newest of them last left.
     pub newest_acked_sent_at: Option<Instant>,
+    /// When the newest of them left for the first time.
+    pub newest_acked_first_sent_at: Option<Instant>,
     /// A round-trip sample, if a packet that was sent once gave one.
     pub rtt_sample: Option<Duration>,
     /// Packets that were taken for lost.
@@ -293,11 +295,13 @@ impl Recovery {
             return false;
         };
         let (state, at, bytes, sends, order) = (sent.state, sent.at, sent.bytes, sent.sends, sent.order);
+        let first_at = sent.first_at;
         sent.state = State::Acked;
         sent.carries = None;
         out.newly_acked_packets += 1;
         out.newly_acked_bytes += u64::from(bytes);
         out.newest_acked_sent_at = out.newest_acked_sent_at.max(Some(at));
+        out.newest_acked_first_sent_at = out.newest_acked_first_sent_at.max(Some(first_at));
         let waited = now.saturating_duration_since(at);
         // nothing comes back faster than the path's least round trip: an earlier copy had arrived
         let early = sends > 1 && waited < self.rtt.min() / 4 * 3;

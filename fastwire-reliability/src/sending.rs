@@ -90,6 +90,16 @@ impl Channels {
         }
     }
 
+    /// Has a null probe sent on a reliable channel: a packet that asks for an acknowledgement and carries nothing
+    /// (PROTOCOL A6 rule 2). Other channels ignore it.
+    pub fn push_probe(&mut self, channel: u8) {
+        let reliable = self.layout.mode(channel).is_some_and(|mode| mode.is_reliable());
+        if let Some(slot) = self.channels.get_mut(usize::from(channel)).filter(|_| reliable) {
+            slot.outbox.get_or_insert_with(|| Box::new(Outbox::new()));
+            self.probing.insert(channel);
+        }
+    }
+
     /// Whether something could leave if the quota allowed it.
     pub fn has_outgoing(&self) -> bool {
         if !self.repeating.is_empty() {
@@ -178,7 +188,7 @@ impl Channels {
             let id = self.next_id(now)?;
             self.probing.remove(channel);
             self.turn = channel;
-            self.counters.probes += 1;
+            self.stats.probes += 1;
             let fragment = Some(FragmentHeader { id, index: 0, count: 2, flags: FragmentFlags::EMPTY });
             let piece = Piece { fragment, payload: Bytes::new() };
             return self.bind(channel, piece, true, now);
