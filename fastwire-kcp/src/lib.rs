@@ -1,3 +1,4 @@
 //! KCP streams over UDP, compatible with the C KCP and kcp-go.
 
+pub mod core;
 pub mod crypt;

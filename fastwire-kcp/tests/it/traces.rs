@@ -1,0 +1,168 @@
+//! The recorded traces of the C KCP 1.7.1, replayed call by call: each endpoint alone, fed its own calls.
+
+use fastwire_kcp::core::{Config, Kcp, NoDelay, Origin, RecvError};
+use fastwire_testkit::vectors::{cases, hex, kcp_traces, number};
+use serde_json::Value;
+use std::collections::HashMap;
+
+#[test]
+fn classic_timing_replays_the_recorded_vectors_call_by_call() {
+    let (mut endpoints, mut calls) = (0, 0);
+    for (name, trace) in kcp_traces() {
+        let conv = number(&trace["conv"]) as u32;
+        let fields: Vec<&str> = cases(&trace["state_fields"]).iter().filter_map(Value::as_str).collect();
+        for (r, run) in cases(&trace["runs"]).iter().enumerate() {
+            for end in ["a", "b"] {
+                if run[end] == "c" {
+                    let at = format!("{name} run {r} endpoint {end}");
+                    calls += Replay::new(conv, at).run(end, run, &fields);
+                    endpoints += 1;
+                }
+            }
+        }
+    }
+    println!("{endpoints} endpoints, {calls} calls replayed");
+    assert!(calls > 1000);
+}
+
+struct Replay {
+    kcp: Kcp,
+    /// Where the replay is, for messages.
+    at: String,
+    /// Highest version of the state seen, for fields given only when changed.
+    state: HashMap<String, i64>,
+}
+
+impl Replay {
+    fn new(conv: u32, at: String) -> Self {
+        Self { kcp: Kcp::new(conv, Config::classic()), at, state: HashMap::new() }
+    }
+
+    fn run(mut self, end: &str, run: &Value, fields: &[&str]) -> usize {
+        // Datagrams of both ends by the number under which the other end's input names them.
+        let mut sent: HashMap<&str, Vec<Vec<u8>>> = HashMap::new();
+        let mut calls = 0;
+        for (i, step) in cases(&run["steps"]).iter().enumerate() {
+            let e = step["e"].as_str().expect("an endpoint");
+            let recorded: Vec<Vec<u8>> =
+                step["out"].as_array().map_or_else(Vec::new, |out| out.iter().map(hex).collect());
+            if e == end {
+                let other = if end == "a" { "b" } else { "a" };
+                let incoming = step["dg"].as_u64().map(|n| sent[other][n as usize].clone());
+                let out = self.call(step, incoming, i);
+                assert_eq!(out, recorded, "{} step {i}: {} at {}", self.at, step["op"], step["t"]);
+                self.compare_state(step, fields, i);
+                calls += 1;
+            }
+            sent.entry(e).or_default().extend(recorded);
+        }
+        calls
+    }
+
+    fn call(&mut self, step: &Value, incoming: Option<Vec<u8>>, i: usize) -> Vec<Vec<u8>> {
+        let kcp = &mut self.kcp;
+        let at = format!("{} step {i}", self.at);
+        let now = number(&step["t"]) as u32;
+        let arg = |n: usize| step["args"][n].as_i64().expect("an argument");
+        let ret = step["ret"].as_i64();
+        let mut out = Vec::new();
+        match step["op"].as_str().expect("an operation") {
+            "wndsize" => {
+                // The C call ignores what is not positive, one by one.
+                let keep = |given: i64, kept: u32| if given > 0 { given as u32 } else { kept };
+                let (send, receive) =
+                    (keep(arg(0), kcp.config().snd_wnd), keep(arg(1), kcp.config().rcv_wnd));
+                kcp.set_window(send, receive).expect("positive windows");
+            }
+            "nodelay" => {
+                let old = kcp.config().nodelay;
+                let keep = |n: usize, kept: u32| u32::try_from(arg(n)).unwrap_or(kept);
+                kcp.set_nodelay(NoDelay {
+                    level: keep(0, old.level),
+                    interval: keep(1, old.interval),
+                    resend: keep(2, old.resend),
+                    congestion: if arg(3) < 0 { old.congestion } else { arg(3) == 0 },
+                });
+            }
+            "setmtu" => {
+                let result = usize::try_from(arg(0)).map(|mtu| kcp.set_mtu(mtu));
+                assert_eq!(matches!(result, Ok(Ok(()))), ret == Some(0), "{at}");
+            }
+            "set" => {
+                let value = step["value"].as_i64().expect("a value") as u32;
+                match step["name"].as_str().expect("a name") {
+                    "stream" => kcp.set_stream(value != 0),
+                    "dead_link" => kcp.set_dead_link(value),
+                    "snd_nxt" => kcp.start_at(value, kcp.numbers().2),
+                    "rcv_nxt" => kcp.start_at(kcp.numbers().1, value),
+                    name => panic!("{at}: unknown setting {name}"),
+                }
+            }
+            "send" => {
+                let result = kcp.send(&hex(&step["data"])).map_or(-2, |count| count as i64);
+                assert_eq!(Some(result), ret, "{at}: send");
+            }
+            "input" => {
+                let data = incoming.unwrap_or_else(|| hex(&step["data"]));
+                let result = kcp.input(now, &data, Origin::Direct);
+                assert_eq!(result.is_ok(), ret == Some(0), "{at}: {result:?}");
+            }
+            "update" => kcp.update(now, &mut out),
+            "flush" => kcp.flush(&mut out),
+            "recv" => {
+                let mut buffer = vec![0; arg(0) as usize];
+                let result = kcp.recv(&mut buffer);
+                let code = match result {
+                    Ok(len) => len as i64,
+                    Err(RecvError::Empty) => -1,
+                    Err(RecvError::Incomplete) => -2,
+                    Err(_) => -3,
+                };
+                assert_eq!(Some(code), ret, "{at}: recv");
+                if let Ok(len) = result {
+                    assert_eq!(buffer[..len], step.get("got").map_or_else(Vec::new, hex), "{at}: recv");
+                }
+            }
+            "peeksize" => assert_eq!(Some(kcp.peek_size().map_or(-1, |len| len as i64)), ret, "{at}"),
+            "waitsnd" => assert_eq!(Some(kcp.waiting() as i64), ret, "{at}"),
+            op => panic!("{at}: unknown operation {op}"),
+        }
+        if let Some(check) = step["check"].as_u64() {
+            assert_eq!(kcp.check(now).map(|wait| now.wrapping_add(wait)), Some(check as u32), "{at}: check");
+        }
+        out
+    }
+
+    fn compare_state(&mut self, step: &Value, fields: &[&str], i: usize) {
+        if let Some(values) = step["state"].as_array() {
+            for (field, value) in fields.iter().zip(values) {
+                self.state.insert((*field).to_owned(), value.as_i64().expect("a figure"));
+            }
+        }
+        let kcp = &self.kcp;
+        let (una, next, expected) = kcp.numbers();
+        let (srtt, rttvar, rto) = kcp.rtt();
+        let (cwnd, remote) = kcp.windows();
+        let (queued, in_flight, ready, ahead, acks) = kcp.queues();
+        let ours = [
+            ("snd_una", i64::from(una)),
+            ("snd_nxt", i64::from(next)),
+            ("rcv_nxt", i64::from(expected)),
+            ("srtt", i64::from(srtt)),
+            ("rttvar", i64::from(rttvar)),
+            ("rto", i64::from(rto)),
+            ("cwnd", i64::from(cwnd)),
+            ("rmt_wnd", i64::from(remote)),
+            ("snd_queue", queued as i64),
+            ("snd_buf", in_flight as i64),
+            ("rcv_queue", ready as i64),
+            ("rcv_buf", ahead as i64),
+            ("acks_pending", acks as i64),
+        ];
+        for (name, value) in ours {
+            if let Some(&recorded) = self.state.get(name) {
+                assert_eq!(value, recorded, "{} step {i} ({}): {name}", self.at, step["op"]);
+            }
+        }
+    }
+}
