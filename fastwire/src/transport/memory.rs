@@ -15,7 +15,7 @@ use super::{
 /// A network in memory. Clones share it.
 ///
 /// Datagrams arrive at once, unchanged and in order. As with UDP, those to an address nobody is bound to, or to an
-/// endpoint whose queue is full, vanish.
+/// endpoint whose queue is full, vanish. Wrap an endpoint in a [`LossyTransport`](super::LossyTransport) for a worse line.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryNetwork {
     hub: Arc<Mutex<Hub>>,

@@ -23,6 +23,8 @@
 //! ```
 
 mod batch;
+mod faulty;
+mod lossy;
 mod memory;
 mod pool;
 mod udp;
@@ -33,6 +35,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 pub use batch::{DatagramsMut, RecvBatch, RecvMeta};
+pub use faulty::{Faults, FaultyTransport, SocketError};
+pub use lossy::LossyTransport;
 pub use memory::{MemoryNetwork, MemoryTransport};
 pub use pool::ChunkPool;
 pub use udp::{UdpConfig, UdpTransport};

@@ -50,6 +50,9 @@ pub struct UdpTransport {
     /// The last `recv` met only errors: sleep a little, lest a lasting error should keep a processor busy.
     troubled: bool,
     recv_errors: u64,
+    /// The same for a task.
+    #[cfg(feature = "tokio")]
+    rest: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -152,7 +155,15 @@ impl UdpTransport {
     fn around(socket: UdpSocket, config: UdpConfig) -> io::Result<Self> {
         let mut sockets = SmallVec::new();
         sockets.push(Socket::new(SocketId::PRIMARY, socket, &config)?);
-        Ok(Self { config, sockets, wake: Arc::new(WakeSignal::new()?), troubled: false, recv_errors: 0 })
+        Ok(Self {
+            config,
+            sockets,
+            wake: Arc::new(WakeSignal::new()?),
+            troubled: false,
+            recv_errors: 0,
+            #[cfg(feature = "tokio")]
+            rest: None,
+        })
     }
 
     fn primary(&self) -> io::Result<&Socket> {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 
-use super::{Socket, UdpTransport};
+use super::{READ_AGAIN, Socket, UdpTransport};
 use crate::transport::{AsyncReadiness, SendOutcome};
 
 /// A second handle of a socket, known to tokio's reactor.
@@ -42,9 +42,18 @@ impl Socket {
     }
 }
 
-/// Must be called within a tokio runtime that has its I/O driver enabled; the first call registers the sockets.
+/// Must be called within a tokio runtime that has its I/O and time drivers enabled; the first call registers the
+/// sockets.
 impl AsyncReadiness for UdpTransport {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.troubled {
+            let rest = self.rest.get_or_insert_with(|| Box::pin(tokio::time::sleep(READ_AGAIN)));
+            if rest.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.rest = None;
+            self.troubled = false;
+        }
         let mut ready = false;
         for socket in &mut self.sockets {
             let blocked = socket.blocked;
