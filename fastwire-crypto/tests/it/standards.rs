@@ -139,7 +139,7 @@ struct AeadCase {
 }
 
 #[test]
-fn published_aead_vectors() {
+fn rfc8439_and_gcm_vectors() {
     const GCM_KEY: &str = "feffe9928665731c6d6a8f9467308308";
     const GCM_NONCE: &str = "cafebabefacedbaddecaf888";
     const GCM_PLAINTEXT: &str = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72\
