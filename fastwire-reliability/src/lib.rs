@@ -29,3 +29,7 @@ pub use layout::{ChannelLayout, ChannelLayoutBuilder, DeliveryMode, LayoutError}
 pub use quality::ReceiveQuality;
 pub use recovery::{CongestionEvent, Outcome};
 pub use rtt::Rtt;
+
+// What appears in this crate's signatures, so that it works as the only dependency.
+pub use bytes::Bytes;
+pub use fastwire_wire::{FragmentFlags, FragmentHeader};
