@@ -14,7 +14,7 @@ const LEAVES: [(&str, &[&str]); 5] = [
         "fastwire-crypto",
         &["aead", "aes-gcm", "chacha20poly1305", "hkdf", "sha2", "thiserror", "x25519-dalek", "zeroize"],
     ),
-    ("fastwire-compress", &["lz4_flex", "sha2", "thiserror", "zstd"]),
+    ("fastwire-compress", &["lz4_flex", "sha2", "thiserror", "zstd-safe"]),
     ("fastwire-reliability", &["bytes", "fastwire-wire", "smallvec", "thiserror"]),
     ("fastwire-congestion", &[]),
 ];
