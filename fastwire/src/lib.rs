@@ -1,4 +1,24 @@
 //! Encrypted, reliable-when-you-want-it messages over UDP.
 
+mod config;
+mod error;
+mod event;
+mod id;
+mod payload;
+pub mod proto;
 pub mod sim;
+mod stats;
 pub mod transport;
+
+pub use fastwire_compress as compress;
+pub use fastwire_congestion as congestion;
+pub use fastwire_crypto as crypto;
+pub use fastwire_reliability as reliability;
+pub use fastwire_wire as wire;
+
+pub use self::config::{ClientConfig, Limits, ServerConfig};
+pub use self::error::{ConfigError, ConnectError, ConnectionError, SendError, UnknownConnection};
+pub use self::event::{ConnectionState, DisconnectReason, Event};
+pub use self::id::ConnectionId;
+pub use self::payload::Payload;
+pub use self::stats::{ConnectionStats, EndpointStats};

@@ -1,0 +1,375 @@
+//! Configuration of servers and clients: every field with its unit, default and range, and the named limits.
+
+use std::time::Duration;
+
+use fastwire_compress::CompressionConfig;
+use fastwire_congestion::CongestionMode;
+use fastwire_crypto::CipherSuite;
+use fastwire_reliability::ChannelLayout;
+use fastwire_wire::Features;
+
+use crate::ConfigError;
+
+/// How a server behaves. Start from [`ServerConfig::default`] and change what you need.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// Largest UDP payload sent, in bytes. Default 1200, range 1200–9000. To a peer that is not this
+    /// library never above 1200.
+    pub mtu: usize,
+    /// Connections at once. Default 1024, range 1–1 048 576. One more client is turned away with "server full".
+    pub max_connections: usize,
+    /// Ticks a second of the owned-thread and async drivers: bounds how long a queued message waits.
+    /// Default 100, range 1–1000. The tick-driven server ticks when you call it.
+    pub tick_rate: u32,
+    /// Silence after which a heartbeat is sent. Default 1 s, range 10 ms–60 s, below `connection_timeout`.
+    pub heartbeat_interval: Duration,
+    /// Silence after which a connection is over. Default 10 s, range 100 ms–1 h.
+    pub connection_timeout: Duration,
+    /// How long a handshake may stay unfinished. Default 5 s, range 100 ms–60 s.
+    pub handshake_timeout: Duration,
+    /// The channels, equal on both sides. Default: one a delivery mode, channels 0 to 3.
+    pub channel_layout: ChannelLayout,
+    /// Compression of payloads. Default none.
+    pub compression: CompressionConfig,
+    /// Congestion control. Default conservative. Ignored where a controller of one's own is set.
+    pub congestion: CongestionMode,
+    /// Cipher suites allowed, most preferred first. Default AES-128-GCM, then ChaCha20-Poly1305.
+    /// [`CipherSuite::None`] is only ever used where both sides list it.
+    pub cipher_preference: Vec<CipherSuite>,
+    /// Repeats after which a packet that also stayed unacknowledged for `connection_timeout` ends the
+    /// connection. Default 15, range 1–1000.
+    pub max_retransmits: u32,
+    /// How long an incomplete message of an unreliable channel is kept. Default 5 s, range 10 ms–60 s.
+    pub fragment_timeout: Duration,
+    /// First congestion window in packets. Default 4, range 1–1000.
+    pub initial_cwnd: u32,
+    /// Pack several sealed packets into one datagram, where the client asks for it too. Default off.
+    pub send_batching: bool,
+    /// Let clients change their address without a new connection, where they ask for it too. Default off.
+    /// Needs a cipher: never used with [`CipherSuite::None`].
+    pub connection_migration: bool,
+    /// How long [`close`](crate::proto::Endpoint::close) lets queued reliable messages leave. Default 1 s, range 0–60 s.
+    pub linger: Duration,
+    /// The application's own version, told to peers. Default 0.
+    pub application_version: u16,
+    /// Turn away clients whose application version differs. Default off.
+    pub require_application_version: bool,
+    /// Everything the network can make grow.
+    pub limits: Limits,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            mtu: 1200,
+            max_connections: 1024,
+            tick_rate: 100,
+            heartbeat_interval: Duration::from_secs(1),
+            connection_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(5),
+            channel_layout: ChannelLayout::default(),
+            compression: CompressionConfig::default(),
+            congestion: CongestionMode::default(),
+            cipher_preference: default_suites(),
+            max_retransmits: 15,
+            fragment_timeout: Duration::from_secs(5),
+            initial_cwnd: 4,
+            send_batching: false,
+            connection_migration: false,
+            linger: Duration::from_secs(1),
+            application_version: 0,
+            require_application_version: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How a client behaves. Start from [`ClientConfig::default`] and change what you need.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// As [`ServerConfig::mtu`].
+    pub mtu: usize,
+    /// As [`ServerConfig::tick_rate`].
+    pub tick_rate: u32,
+    /// As [`ServerConfig::heartbeat_interval`].
+    pub heartbeat_interval: Duration,
+    /// As [`ServerConfig::connection_timeout`].
+    pub connection_timeout: Duration,
+    /// How long connecting may take. Default 5 s, range 100 ms–120 s.
+    pub connect_timeout: Duration,
+    /// As [`ServerConfig::channel_layout`].
+    pub channel_layout: ChannelLayout,
+    /// As [`ServerConfig::compression`].
+    pub compression: CompressionConfig,
+    /// As [`ServerConfig::congestion`].
+    pub congestion: CongestionMode,
+    /// Cipher suites allowed; the first is asked for. Default AES-128-GCM, then ChaCha20-Poly1305.
+    pub cipher_preference: Vec<CipherSuite>,
+    /// As [`ServerConfig::max_retransmits`].
+    pub max_retransmits: u32,
+    /// As [`ServerConfig::fragment_timeout`].
+    pub fragment_timeout: Duration,
+    /// As [`ServerConfig::initial_cwnd`].
+    pub initial_cwnd: u32,
+    /// As [`ServerConfig::send_batching`].
+    pub send_batching: bool,
+    /// As [`ServerConfig::connection_migration`].
+    pub connection_migration: bool,
+    /// As [`ServerConfig::linger`].
+    pub linger: Duration,
+    /// As [`ServerConfig::application_version`].
+    pub application_version: u16,
+    /// Connect anew by itself when the server was restarted: after 2 s of silence the client asks beside
+    /// the silent connection, and moves over when the server answers and the old connection stays silent.
+    /// The application sees `Disconnected(Timeout)`, then `Connected`. Default on.
+    pub reconnect: bool,
+    /// Everything the network can make grow.
+    pub limits: Limits,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        let server = ServerConfig::default();
+        Self {
+            mtu: server.mtu,
+            tick_rate: server.tick_rate,
+            heartbeat_interval: server.heartbeat_interval,
+            connection_timeout: server.connection_timeout,
+            connect_timeout: Duration::from_secs(5),
+            channel_layout: server.channel_layout,
+            compression: server.compression,
+            congestion: server.congestion,
+            cipher_preference: server.cipher_preference,
+            max_retransmits: server.max_retransmits,
+            fragment_timeout: server.fragment_timeout,
+            initial_cwnd: server.initial_cwnd,
+            send_batching: server.send_batching,
+            connection_migration: server.connection_migration,
+            linger: server.linger,
+            application_version: server.application_version,
+            reconnect: true,
+            limits: server.limits,
+        }
+    }
+}
+
+fn default_suites() -> Vec<CipherSuite> {
+    vec![CipherSuite::Aes128Gcm, CipherSuite::ChaCha20Poly1305]
+}
+
+/// Everything the network, or an application that sends faster than the network carries, can make grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Unfinished handshakes a server keeps; the oldest makes room. Default 1024, at least 1.
+    pub pending_handshakes: usize,
+    /// Of these from one IP address. Default 64, at least 1.
+    pub pending_handshakes_per_ip: usize,
+    /// Key agreements (X25519) a server does in a second. Default 2000, at least 1.
+    pub key_agreements_per_second: u32,
+    /// Bytes of messages a connection may hold for sending, unacknowledged ones included. Default 4 MiB, at least 1 MiB.
+    pub send_queue_bytes: usize,
+    /// Messages a connection may hold for sending. Default 65 536, at least 16.
+    pub send_queue_messages: usize,
+    /// Bytes a connection holds for early, partial and undelivered messages, bookkeeping included.
+    /// Default 4 MiB, at least 1 MiB. What does not fit is dropped unacknowledged and comes again.
+    pub receive_budget: usize,
+    /// Banned addresses a server keeps. Default 65 536.
+    pub bans: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pending_handshakes: 1024,
+            pending_handshakes_per_ip: 64,
+            key_agreements_per_second: 2000,
+            send_queue_bytes: 4 << 20,
+            send_queue_messages: 65_536,
+            receive_budget: 4 << 20,
+            bans: 65_536,
+        }
+    }
+}
+
+impl Limits {
+    fn validate(&self) -> Result<(), ConfigError> {
+        at_least("limits.pending_handshakes", self.pending_handshakes, 1, "at least 1")?;
+        at_least("limits.pending_handshakes_per_ip", self.pending_handshakes_per_ip, 1, "at least 1")?;
+        at_least("limits.key_agreements_per_second", self.key_agreements_per_second as usize, 1, "at least 1")?;
+        at_least("limits.send_queue_bytes", self.send_queue_bytes, 1 << 20, "at least 1048576 bytes")?;
+        at_least("limits.send_queue_messages", self.send_queue_messages, 16, "at least 16")?;
+        at_least("limits.receive_budget", self.receive_budget, 1 << 20, "at least 1048576 bytes")
+    }
+}
+
+/// What both roles share, as the core wants it.
+#[derive(Debug, Clone)]
+pub(crate) struct CommonConfig {
+    pub(crate) mtu: usize,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) connection_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) channel_layout: ChannelLayout,
+    pub(crate) compression: CompressionConfig,
+    pub(crate) cipher_preference: Vec<CipherSuite>,
+    pub(crate) max_retransmits: u32,
+    pub(crate) fragment_timeout: Duration,
+    pub(crate) initial_cwnd: u32,
+    pub(crate) features: Features,
+    pub(crate) linger: Duration,
+    pub(crate) application_version: u16,
+    /// Client only: ask beside a silent connection whether the server was restarted.
+    pub(crate) reconnect: bool,
+    pub(crate) limits: Limits,
+}
+
+macro_rules! common {
+    ($config:expr, $handshake:ident, $reconnect:expr) => {{
+        let c = $config;
+        let mut features = Features::EMPTY;
+        if c.send_batching {
+            features = features | Features::SEND_BATCHING;
+        }
+        if c.connection_migration {
+            features = features | Features::CONNECTION_MIGRATION;
+        }
+        let common = CommonConfig {
+            mtu: c.mtu,
+            heartbeat_interval: c.heartbeat_interval,
+            connection_timeout: c.connection_timeout,
+            handshake_timeout: c.$handshake,
+            channel_layout: c.channel_layout.clone(),
+            compression: c.compression.clone(),
+            cipher_preference: c.cipher_preference.clone(),
+            max_retransmits: c.max_retransmits,
+            fragment_timeout: c.fragment_timeout,
+            initial_cwnd: c.initial_cwnd,
+            features,
+            linger: c.linger,
+            application_version: c.application_version,
+            reconnect: $reconnect,
+            limits: c.limits.clone(),
+        };
+        common.validate(c.tick_rate, stringify!($handshake))?;
+        Ok(common)
+    }};
+}
+
+impl ServerConfig {
+    /// Checks every field. Opening a server does this too.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first field that cannot work, its value, and what is allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.common().map(drop)
+    }
+
+    pub(crate) fn common(&self) -> Result<CommonConfig, ConfigError> {
+        if !(1..=1 << 20).contains(&self.max_connections) {
+            return Err(ConfigError::range("max_connections", self.max_connections, "1 to 1048576"));
+        }
+        if self.connection_migration && self.cipher_preference == [CipherSuite::None] {
+            return Err(ConfigError::Contradiction {
+                field: "connection_migration",
+                other: "cipher_preference",
+                why: "without a cipher nothing proves who moved; allow a cipher or turn migration off",
+            });
+        }
+        common!(self, handshake_timeout, false)
+    }
+}
+
+impl ClientConfig {
+    /// Checks every field. Opening a client does this too.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first field that cannot work, its value, and what is allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.common().map(drop)
+    }
+
+    pub(crate) fn common(&self) -> Result<CommonConfig, ConfigError> {
+        common!(self, connect_timeout, self.reconnect)
+    }
+}
+
+impl CommonConfig {
+    fn validate(&self, tick_rate: u32, handshake: &'static str) -> Result<(), ConfigError> {
+        const MS: fn(u64) -> Duration = Duration::from_millis;
+        if !(1200..=9000).contains(&self.mtu) {
+            return Err(ConfigError::range("mtu", self.mtu, "1200 to 9000 bytes"));
+        }
+        if !(1..=1000).contains(&tick_rate) {
+            return Err(ConfigError::range("tick_rate", tick_rate, "1 to 1000 a second"));
+        }
+        within("heartbeat_interval", self.heartbeat_interval, MS(10), MS(60_000), "10 ms to 60 s")?;
+        within("connection_timeout", self.connection_timeout, MS(100), MS(3_600_000), "100 ms to 1 h")?;
+        within(handshake, self.handshake_timeout, MS(100), MS(120_000), "100 ms to 120 s")?;
+        within("fragment_timeout", self.fragment_timeout, MS(10), MS(60_000), "10 ms to 60 s")?;
+        within("linger", self.linger, MS(0), MS(60_000), "0 to 60 s")?;
+        if self.heartbeat_interval >= self.connection_timeout {
+            return Err(ConfigError::Contradiction {
+                field: "heartbeat_interval",
+                other: "connection_timeout",
+                why: "an idle connection would time out before its first heartbeat; make the interval smaller",
+            });
+        }
+        if self.cipher_preference.is_empty() {
+            return Err(ConfigError::range("cipher_preference", "empty", "at least one suite"));
+        }
+        if !(1..=1000).contains(&self.max_retransmits) {
+            return Err(ConfigError::range("max_retransmits", self.max_retransmits, "1 to 1000"));
+        }
+        if !(1..=1000).contains(&self.initial_cwnd) {
+            return Err(ConfigError::range("initial_cwnd", self.initial_cwnd, "1 to 1000 packets"));
+        }
+        self.limits.validate()
+    }
+}
+
+fn within(
+    field: &'static str,
+    value: Duration,
+    low: Duration,
+    high: Duration,
+    allowed: &'static str,
+) -> Result<(), ConfigError> {
+    if value < low || value > high {
+        return Err(ConfigError::range(field, format!("{value:?}"), allowed));
+    }
+    Ok(())
+}
+
+fn at_least(field: &'static str, value: usize, low: usize, allowed: &'static str) -> Result<(), ConfigError> {
+    if value < low {
+        return Err(ConfigError::range(field, value, allowed));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        ServerConfig::default().validate().expect("server defaults");
+        ClientConfig::default().validate().expect("client defaults");
+    }
+
+    #[test]
+    fn errors_name_field_value_and_range() {
+        let mut config = ServerConfig::default();
+        config.mtu = 500;
+        let text = config.validate().expect_err("500 is too small").to_string();
+        assert!(text.contains("mtu") && text.contains("500") && text.contains("1200 to 9000"), "{text}");
+
+        let mut config = ClientConfig::default();
+        config.heartbeat_interval = config.connection_timeout;
+        let text = config.validate().expect_err("contradiction").to_string();
+        assert!(text.contains("heartbeat_interval") && text.contains("connection_timeout"), "{text}");
+    }
+}

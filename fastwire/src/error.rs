@@ -1,0 +1,147 @@
+//! The facade's errors, one enum a question: may I configure this, did it connect, may I send, why did it end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::ConnectionId;
+
+/// A configuration that cannot work. Names the field, its value and what is allowed.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A figure outside its range.
+    #[error("{field} is {value}; allowed is {allowed}")]
+    OutOfRange {
+        /// The configuration field.
+        field: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// Two fields contradict each other.
+    #[error("{field} and {other} contradict each other: {why}")]
+    Contradiction {
+        /// One field.
+        field: &'static str,
+        /// The other.
+        other: &'static str,
+        /// What is wrong, and what to change.
+        why: &'static str,
+    },
+    /// The compression settings are unusable.
+    #[error("compression: {0}")]
+    Compression(String),
+}
+
+impl ConfigError {
+    pub(crate) fn range(field: &'static str, value: impl ToString, allowed: &'static str) -> Self {
+        ConfigError::OutOfRange { field, value: value.to_string(), allowed }
+    }
+}
+
+/// Why a client did not get its connection.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No server answered in time.
+    #[error(
+        "no answer from the server within {after:?}: check the address, that the server runs, and that UDP is let through"
+    )]
+    Timeout {
+        /// The connect timeout that ran out.
+        after: Duration,
+    },
+    /// The server speaks another protocol version, or wants another application version.
+    #[error(
+        "the server speaks protocol version {protocol} for application version {application}; \
+         this client speaks {our_protocol} for {our_application}"
+    )]
+    VersionMismatch {
+        /// The server's protocol version.
+        protocol: u8,
+        /// The server's application version.
+        application: u16,
+        /// Our protocol version.
+        our_protocol: u8,
+        /// Our application version.
+        our_application: u16,
+    },
+    /// The server has no free slot.
+    #[error("the server is full; try again later")]
+    ServerFull,
+    /// The server has banned this client.
+    #[error("the server has banned this client")]
+    Banned,
+    /// The server refused for a reason this version does not know.
+    #[error("the server refused with reason {0}")]
+    Refused(u8),
+    /// The server chose a cipher that this client's configuration does not allow.
+    #[error("the server chose cipher suite {0}, which cipher_preference does not allow; list it there to accept it")]
+    CipherRefused(u8),
+    /// The application closed the connection before it was established.
+    #[error("closed by the application before it was established")]
+    Closed,
+    /// This client is connected or connecting already.
+    #[error("already connected or connecting as connection {0}; close it first")]
+    AlreadyConnected(ConnectionId),
+    /// No address to connect to.
+    #[error("the server's name gave no address")]
+    NoAddress,
+    /// This endpoint is a server.
+    #[error("a server does not connect")]
+    NotAClient,
+}
+
+/// Why a message was not queued. Nothing is lost: what cannot be queued stays with, or goes back to, the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No such channel in the layout.
+    #[error("channel {channel} does not exist; the layout has channels 0 to {last}")]
+    InvalidChannel {
+        /// The channel asked for.
+        channel: u8,
+        /// The last channel of the layout.
+        last: u8,
+    },
+    /// Larger than a message can be.
+    #[error("a message of {len} bytes is too large; at most {max} bytes fit in one message here")]
+    MessageTooLarge {
+        /// Its size in bytes.
+        len: usize,
+        /// The largest possible, in bytes.
+        max: usize,
+    },
+    /// The connection's send queue is full. Holds the message, to be offered again later.
+    #[error("the send queue is full; send again after the next tick, or raise Limits::send_queue_bytes")]
+    QueueFull(Bytes),
+    /// The connection is over or closing, or the id never named one.
+    #[error("the connection is closed")]
+    ConnectionClosed,
+}
+
+/// What ended an established connection, where it was neither the peer's wish nor silence.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// A reliable packet was repeated that often and stayed unacknowledged for the connection timeout.
+    #[error("a packet was repeated {0} times without acknowledgement (max_retransmits)")]
+    MaxRetransmits(u32),
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(String),
+    /// A reliable message could not be decompressed.
+    #[error("a reliable message could not be decompressed: {0}")]
+    Decompression(String),
+    /// The connection has used up what its keys or sequence numbers may carry; connect anew.
+    #[error("the connection's {0} are used up; connect anew")]
+    Exhausted(&'static str),
+}
+
+/// The id names no live connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("connection {0} does not exist (any more)")]
+pub struct UnknownConnection(pub ConnectionId);

@@ -1,0 +1,104 @@
+//! What an endpoint tells its application: connections that come and go, and the messages between.
+
+use bytes::Bytes;
+
+use crate::{ConnectError, ConnectionError, ConnectionId};
+
+/// One thing that happened. Of one connection the order is always `Connected`, then messages and
+/// errors, then `Disconnected`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection is established: the peer has proved that it holds the keys.
+    Connected {
+        /// The new connection.
+        connection: ConnectionId,
+    },
+    /// A client's attempt ended without a connection.
+    ConnectFailed {
+        /// The id that [`connect`](crate::proto::Endpoint::connect) gave.
+        connection: ConnectionId,
+        /// Why.
+        error: ConnectError,
+    },
+    /// A message arrived.
+    Message {
+        /// Whom it came from.
+        connection: ConnectionId,
+        /// The channel it was sent on.
+        channel: u8,
+        /// Its bytes, as the peer's application sent them.
+        data: Bytes,
+    },
+    /// Something went wrong on a connection of an authenticated peer. It ends next.
+    Error {
+        /// Which connection.
+        connection: ConnectionId,
+        /// What.
+        error: ConnectionError,
+    },
+    /// A connection ended. Its id names nothing from now on.
+    Disconnected {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Why.
+        reason: DisconnectReason,
+    },
+}
+
+impl Event {
+    /// The connection the event speaks of.
+    pub fn connection(&self) -> ConnectionId {
+        match self {
+            Event::Connected { connection }
+            | Event::ConnectFailed { connection, .. }
+            | Event::Message { connection, .. }
+            | Event::Error { connection, .. }
+            | Event::Disconnected { connection, .. } => *connection,
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// Either side closed it.
+    Graceful,
+    /// Nothing was heard from the peer for the connection timeout.
+    Timeout,
+    /// An error ended it; an [`Event::Error`] before this one says which.
+    Error,
+    /// The server did not let the client in.
+    Rejected,
+    /// The server's application threw the client out with [`kick`](crate::proto::Endpoint::kick).
+    Kicked,
+    /// The client behind this connection started anew from the same address.
+    Replaced,
+}
+
+impl std::fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            DisconnectReason::Graceful => "closed",
+            DisconnectReason::Timeout => "timed out",
+            DisconnectReason::Error => "ended by an error",
+            DisconnectReason::Rejected => "rejected by the server",
+            DisconnectReason::Kicked => "kicked",
+            DisconnectReason::Replaced => "replaced by a new connection of the same client",
+        })
+    }
+}
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnectionState {
+    /// It is over, or the id names no connection.
+    Disconnected,
+    /// The handshake is under way.
+    Connecting,
+    /// Established.
+    Connected,
+    /// Closing: queued reliable messages leave, then the peer is told.
+    Disconnecting,
+}

@@ -1,0 +1,71 @@
+//! What can be sent as a message: anything that is bytes, copied into pooled chunks where it must be.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::transport::ChunkPool;
+
+/// A message to send: owned bytes are taken as they are, borrowed ones are copied once.
+pub trait Payload {
+    /// The message as shared bytes.
+    fn into_bytes(self, pool: &mut ChunkPool) -> Bytes;
+}
+
+impl Payload for Bytes {
+    fn into_bytes(self, _: &mut ChunkPool) -> Bytes {
+        self
+    }
+}
+
+impl Payload for &Bytes {
+    fn into_bytes(self, _: &mut ChunkPool) -> Bytes {
+        self.clone()
+    }
+}
+
+impl Payload for BytesMut {
+    fn into_bytes(self, _: &mut ChunkPool) -> Bytes {
+        self.freeze()
+    }
+}
+
+impl Payload for Vec<u8> {
+    fn into_bytes(self, _: &mut ChunkPool) -> Bytes {
+        self.into()
+    }
+}
+
+impl Payload for String {
+    fn into_bytes(self, _: &mut ChunkPool) -> Bytes {
+        self.into()
+    }
+}
+
+impl Payload for &[u8] {
+    fn into_bytes(self, pool: &mut ChunkPool) -> Bytes {
+        pool.copy(self).freeze()
+    }
+}
+
+impl<const N: usize> Payload for &[u8; N] {
+    fn into_bytes(self, pool: &mut ChunkPool) -> Bytes {
+        pool.copy(self).freeze()
+    }
+}
+
+impl<const N: usize> Payload for [u8; N] {
+    fn into_bytes(self, pool: &mut ChunkPool) -> Bytes {
+        pool.copy(&self).freeze()
+    }
+}
+
+impl Payload for &Vec<u8> {
+    fn into_bytes(self, pool: &mut ChunkPool) -> Bytes {
+        pool.copy(self).freeze()
+    }
+}
+
+impl Payload for &str {
+    fn into_bytes(self, pool: &mut ChunkPool) -> Bytes {
+        pool.copy(self.as_bytes()).freeze()
+    }
+}

@@ -1,0 +1,315 @@
+//! What an application may ask of an endpoint: connect, send, close, look.
+
+use std::any::Any;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fastwire_compress::{Algorithm, Compressed, Compressor, Encoding};
+use fastwire_congestion::CongestionController;
+use fastwire_crypto::{Cipher, CipherSuite, KeyPair};
+use fastwire_wire::{Features, FragmentFlags};
+
+use super::handshake::client::{ClientHandshake, SocketRequest};
+use super::{Endpoint, Side};
+use crate::payload::Payload;
+use crate::transport::SocketId;
+use crate::{
+    ConnectError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, EndpointStats, SendError,
+    UnknownConnection,
+};
+
+impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
+    /// Starts to connect to a server that has these addresses; they are tried 250 ms apart, and the first
+    /// that answers wins (RFC 8305). Messages may be queued at once.
+    ///
+    /// # Errors
+    /// [`ConnectError::NotAClient`], [`ConnectError::NoAddress`], or [`ConnectError::AlreadyConnected`].
+    pub fn connect(&mut self, now: Instant, remotes: &[SocketAddr]) -> Result<ConnectionId, ConnectError> {
+        let now = self.clock.advance(now);
+        if self.router.is_some() {
+            return Err(ConnectError::NotAClient);
+        }
+        if let Some(id) = self.connections.ids().next() {
+            return Err(ConnectError::AlreadyConnected(id));
+        }
+        let first = *remotes.first().ok_or(ConnectError::NoAddress)?;
+        let keys = KeyPair::from_secret(self.entropy.bytes());
+        let timeout = self.config.handshake_timeout;
+        let handshake = ClientHandshake::new(remotes, SocketId::PRIMARY, keys, timeout, now);
+        let id = self.add_connection((SocketId::PRIMARY, first), now);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.handshake = handshake.map(Box::new);
+        }
+        self.with_connection(id, now, |_, _| {});
+        Ok(id)
+    }
+
+    /// Queues a message. It leaves with the next [`poll_transmit`](Self::poll_transmit) that the
+    /// congestion window has room for.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was queued then, and [`SendError::QueueFull`] hands the message back.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        data: impl Payload,
+        channel: u8,
+    ) -> Result<(), SendError> {
+        let now = self.clock.advance(now);
+        let message = data.into_bytes(&mut self.pool);
+        self.send_bytes(now, id, message, channel, true)
+    }
+
+    /// As [`send`](Self::send), but never compressed: for secrets that stand beside text an attacker may
+    /// choose, whose compressed size would give them away.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_uncompressed(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        data: impl Payload,
+        channel: u8,
+    ) -> Result<(), SendError> {
+        let now = self.clock.advance(now);
+        let message = data.into_bytes(&mut self.pool);
+        self.send_bytes(now, id, message, channel, false)
+    }
+
+    fn send_bytes(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        message: Bytes,
+        channel: u8,
+        may_compress: bool,
+    ) -> Result<(), SendError> {
+        let connection = self.connections.get(id).ok_or(SendError::ConnectionClosed)?;
+        let method = connection.session().map(|session| session.compression);
+        let method = method.filter(|method| may_compress && method.algorithm != Algorithm::None);
+        let mut content = FragmentFlags::EMPTY;
+        let mut wire = None;
+        if let Some(method) = method {
+            self.scratch.clear();
+            // What cannot be compressed travels as it is.
+            if let Ok(Compressed::Smaller(encoding, _)) =
+                self.parts.compressor.compress(method, &message, &mut self.scratch)
+            {
+                content = match encoding {
+                    Encoding::Zstd => FragmentFlags::COMPRESSED | FragmentFlags::ZSTD,
+                    _ => FragmentFlags::COMPRESSED,
+                };
+                wire = Some(self.pool.copy(&self.scratch).freeze());
+            }
+        }
+        let mut result = Err(SendError::ConnectionClosed);
+        let compressed = wire.is_some();
+        let wire = wire.unwrap_or_else(|| message.clone());
+        self.with_connection(id, now, |connection, _| result = connection.enqueue(&wire, channel, content, now));
+        // The caller gets back what it gave, not what would have travelled.
+        match result {
+            Err(SendError::QueueFull(_)) if compressed => Err(SendError::QueueFull(message)),
+            other => other,
+        }
+    }
+
+    /// Closes a connection gracefully: queued reliable messages leave first, for at most the linger time;
+    /// then the peer is told. Never blocks. `Disconnected` tells when it is over.
+    ///
+    /// # Errors
+    /// [`UnknownConnection`] if it is over already.
+    pub fn close(&mut self, now: Instant, id: ConnectionId) -> Result<(), UnknownConnection> {
+        self.close_with(now, id, DisconnectReason::Graceful, self.config.linger)
+    }
+
+    /// Closes a connection without waiting for what is queued.
+    ///
+    /// # Errors
+    /// [`UnknownConnection`] if it is over already.
+    pub fn close_now(&mut self, now: Instant, id: ConnectionId) -> Result<(), UnknownConnection> {
+        self.close_with(now, id, DisconnectReason::Graceful, Duration::ZERO)
+    }
+
+    /// Throws a client out. `text` says why, in the server's log; the base profile has no room for it on
+    /// the wire, so a text the client shall read is sent as a message before.
+    ///
+    /// # Errors
+    /// [`UnknownConnection`] if it is over already.
+    pub fn kick(&mut self, now: Instant, id: ConnectionId, text: &str) -> Result<(), UnknownConnection> {
+        tracing::info!(connection = %id, text, "kicked");
+        self.close_with(now, id, DisconnectReason::Kicked, Duration::ZERO)
+    }
+
+    fn close_with(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reason: DisconnectReason,
+        linger: Duration,
+    ) -> Result<(), UnknownConnection> {
+        let now = self.clock.advance(now);
+        self.connections.get(id).ok_or(UnknownConnection(id))?;
+        self.with_connection(id, now, |connection, env| connection.close(reason, linger, now, env));
+        Ok(())
+    }
+
+    /// Forgets a connection at once, without telling the peer: it will time out there.
+    pub fn abort(&mut self, now: Instant, id: ConnectionId) {
+        let now = self.clock.advance(now);
+        self.with_connection(id, now, |connection, env| connection.end(DisconnectReason::Graceful, env));
+    }
+
+    /// Moves a client's connection to a new local socket, as after a change of network. Needs connection
+    /// migration, agreed by both sides.
+    ///
+    /// # Errors
+    /// [`RebindError`].
+    pub fn rebind(&mut self, now: Instant, id: ConnectionId) -> Result<(), RebindError> {
+        let now = self.clock.advance(now);
+        let connection = self.connections.get_mut(id).ok_or(RebindError::NotConnected)?;
+        if connection.side() != Side::Client || connection.state() != ConnectionState::Connected {
+            return Err(RebindError::NotConnected);
+        }
+        connection.migration_token().ok_or(RebindError::MigrationOff)?;
+        let socket = SocketId(self.next_socket);
+        self.next_socket = self.next_socket.wrapping_add(1).max(1);
+        let remote = connection.remote();
+        self.socket_requests.push_back(SocketRequest::Open { socket, remote });
+        self.with_connection(id, now, |connection, _| connection.rebind(socket, now));
+        Ok(())
+    }
+
+    /// Stops (`true`) or resumes (`false`) delivering messages of a connection. While it is paused they
+    /// stay in the connection's receive budget, and a full budget slows the peer down.
+    pub fn pause(&mut self, id: ConnectionId, paused: bool) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.is_paused = paused;
+            self.mark_deliverable(id);
+        }
+    }
+
+    /// Turns away every client from this IP address from now on. Connections that stand are not touched.
+    /// Gives `false` if the list is full ([`Limits::bans`](crate::Limits::bans)) or this is a client.
+    pub fn ban(&mut self, ip: IpAddr) -> bool {
+        let max = self.config.limits.bans;
+        self.router.as_mut().is_some_and(|router| router.ban(ip, max))
+    }
+
+    /// Lifts a ban. Gives whether there was one.
+    pub fn unban(&mut self, ip: IpAddr) -> bool {
+        self.router.as_mut().is_some_and(|router| router.unban(ip))
+    }
+
+    /// All connections, those on their way in or out included.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.connections.ids()
+    }
+
+    /// How many connections there are.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether a server has an established connection with the peer at this address.
+    pub fn has_connection_at(&self, remote: SocketAddr) -> bool {
+        self.router.as_ref().is_some_and(|router| router.addresses.contains_key(&remote))
+    }
+
+    /// How many handshakes wait for their RESPONSE.
+    pub fn pending_handshakes(&self) -> usize {
+        self.router.as_ref().map_or(0, |router| router.pending.len())
+    }
+
+    /// Where a connection stands; `Disconnected` for an id that names none.
+    pub fn state(&self, id: ConnectionId) -> ConnectionState {
+        self.connections.get(id).map_or(ConnectionState::Disconnected, |connection| connection.state())
+    }
+
+    /// The peer's address.
+    pub fn remote_addr(&self, id: ConnectionId) -> Option<SocketAddr> {
+        Some(self.connections.get(id)?.remote())
+    }
+
+    /// Smoothed round-trip time; zero before the first sample.
+    pub fn rtt(&self, id: ConnectionId) -> Option<Duration> {
+        Some(self.connections.get(id)?.rtt())
+    }
+
+    /// Figures of a connection.
+    pub fn connection_stats(&self, id: ConnectionId) -> Option<ConnectionStats> {
+        Some(self.connections.get(id)?.stats(self.clock.now()))
+    }
+
+    /// Figures of the endpoint.
+    pub fn stats(&self) -> EndpointStats {
+        self.stats
+    }
+
+    /// The cipher suite a connection agreed on.
+    pub fn cipher_suite(&self, id: ConnectionId) -> Option<CipherSuite> {
+        Some(self.connections.get(id)?.session()?.suite)
+    }
+
+    /// The token by which the server finds a connection whose client moved; `None` without migration.
+    pub fn migration_token(&self, id: ConnectionId) -> Option<[u8; 8]> {
+        self.connections.get(id)?.migration_token()
+    }
+
+    /// Fills `out` with key material that both ends of a connection, and nobody else, can compute. Compared
+    /// at login over a trusted way, it shows a man in the middle. Gives `false` for no such connection.
+    pub fn export_keying_material(&self, id: ConnectionId, label: &[u8], out: &mut [u8]) -> bool {
+        self.connections.get(id).and_then(|connection| connection.export(label, out)).is_some_and(|r| r.is_ok())
+    }
+
+    /// The application's own data of a connection.
+    pub fn user_data(&self, id: ConnectionId) -> Option<&(dyn Any + Send)> {
+        self.connections.get(id)?.user_data.as_deref()
+    }
+
+    /// The application's own data of a connection, to change or replace.
+    pub fn user_data_mut(&mut self, id: ConnectionId) -> Option<&mut Option<Box<dyn Any + Send>>> {
+        Some(&mut self.connections.get_mut(id)?.user_data)
+    }
+
+    /// Counts a send that the socket refused. The datagrams count as lost on the way.
+    pub fn on_send_error(&mut self, id: Option<ConnectionId>) {
+        if let Some(connection) = id.and_then(|id| self.connections.get_mut(id)) {
+            connection.on_send_error();
+        }
+    }
+
+    /// Fixes the next random values, in order (recorded conversations fix keys and tokens). Only for tests.
+    #[doc(hidden)]
+    pub fn script_entropy(&mut self, values: Vec<Vec<u8>>) {
+        self.entropy.script(values);
+    }
+
+    /// Fixes a server's key pair. Only for tests.
+    #[doc(hidden)]
+    pub fn script_server_key(&mut self, secret: [u8; 32]) {
+        if let Some(router) = &mut self.router {
+            router.set_keys(KeyPair::from_secret(secret));
+        }
+    }
+
+    /// What compression and framing a connection agreed on. Only for tests.
+    #[doc(hidden)]
+    pub fn features_of(&self, id: ConnectionId) -> Option<Features> {
+        Some(self.connections.get(id)?.session()?.features())
+    }
+}
+
+/// Why a connection cannot move to a new local socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RebindError {
+    /// There is no established connection of a client.
+    #[error("not connected")]
+    NotConnected,
+    /// Migration was not agreed.
+    #[error("connection_migration is off on one side; turn it on on both")]
+    MigrationOff,
+}

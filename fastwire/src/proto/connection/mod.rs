@@ -1,0 +1,421 @@
+//! One connection: its channels, keys, controller and path, and the orders between them.
+//!
+//! Receive marks what is owed and never sends (`receive.rs`); transmit is the only way out (`send.rs`);
+//! what time brings is in `liveness.rs`. The endpoint learns of it all through [`Change`]s.
+
+mod liveness;
+mod path;
+mod receive;
+mod revival;
+mod send;
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fastwire_congestion::{Acked, Congestion, CongestionController, CongestionKind, InFlight, RttSample, Spurious};
+use fastwire_crypto::{Cipher, KeyError, KeyPair};
+use fastwire_reliability::{
+    Bandwidth, Channels, ChannelsConfig, Delivery, Outcome, Peer, PushError, RecoveryProfile,
+};
+use fastwire_wire::{Challenge, DEFAULT_MTU, FragmentFlags, FragmentHeader, PacketHeader, WIRE_OVERHEAD};
+
+use self::path::Path;
+use self::revival::Revival;
+use self::send::Next;
+use super::handshake::client::ClientHandshake;
+use super::session::Session;
+use super::{Side, transmit::Framing};
+use crate::config::CommonConfig;
+use crate::transport::SocketId;
+use crate::{ConnectionError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, SendError};
+
+pub(crate) use self::receive::{Receipt, opens};
+
+/// What happened to a connection that its endpoint has to act upon.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// The handshake is complete.
+    Established,
+    /// An error; the connection says farewell and ends.
+    Failed(ConnectionError),
+    /// It is over: forget it.
+    Ended(DisconnectReason),
+    /// The peer moved from this address.
+    Moved { from: SocketAddr },
+    /// A local socket is no longer needed.
+    SocketDone(SocketId),
+}
+
+/// What the endpoint lends to a connection for one call.
+pub(crate) struct Env<'a> {
+    pub(crate) config: &'a CommonConfig,
+    pub(crate) outcome: &'a mut Outcome,
+    pub(crate) changes: &'a mut Vec<Change>,
+    /// The address a datagram came from is no other connection's: this one may move there.
+    pub(crate) may_move: bool,
+}
+
+/// Counters that [`ConnectionStats`] shows as they are.
+#[derive(Debug, Default)]
+struct Counters {
+    bytes_sent: u64,
+    bytes_received: u64,
+    packets_sent: u64,
+    packets_received: u64,
+    datagrams_sent: u64,
+    datagrams_received: u64,
+    messages_sent: u64,
+    messages_received: u64,
+    replayed: u64,
+    forged: u64,
+    malformed: u64,
+    undecodable: u64,
+    send_errors: u64,
+    migrations: u64,
+}
+
+/// What is to be sent beside the channels' packets.
+#[derive(Debug, Default)]
+struct Owed {
+    /// CONNECTED, which tells the peer that we are no foreign implementation.
+    connected: bool,
+    /// A packet of any kind, to keep the peer from thinking us gone.
+    heartbeat: bool,
+    /// DISCONNECT.
+    disconnect: bool,
+}
+
+/// A connection on its way out.
+#[derive(Debug)]
+struct Closing {
+    reason: DisconnectReason,
+    /// Until then queued reliable messages may leave.
+    linger_until: Instant,
+    /// DISCONNECTs sent.
+    farewells: u8,
+    next_farewell: Instant,
+}
+
+/// One connection, established or on its way there.
+pub(crate) struct Connection<C, G> {
+    pub(crate) id: ConnectionId,
+    side: Side,
+    state: ConnectionState,
+    path: Path,
+    /// Keys and terms; on a client `None` until the handshake is won.
+    session: Option<Session<C>>,
+    pub(crate) handshake: Option<Box<ClientHandshake<C>>>,
+    revival: Option<Box<Revival>>,
+    channels: Channels,
+    controller: G,
+    /// The peer is this library (a CONNECTED of it opened).
+    own_peer: bool,
+    established_at: Option<Instant>,
+    last_heard: Instant,
+    last_sent: Instant,
+    /// CONNECTED goes out again at growing intervals: it is never acknowledged.
+    next_connected: Option<Instant>,
+    connected_interval: Duration,
+    owed: Owed,
+    closing: Option<Closing>,
+    /// The socket used before a rebind, and until when it is listened on.
+    old_socket: Option<(SocketId, Instant)>,
+    /// A packet that did not fit the last train of datagrams.
+    stash: Option<Next>,
+    counters: Counters,
+    sent_bandwidth: Bandwidth,
+    received_bandwidth: Bandwidth,
+    pub(crate) user_data: Option<Box<dyn Any + Send>>,
+    /// The endpoint's books: the earliest entry in its deadline heap, and on which of its lists this is.
+    pub(crate) scheduled: Option<Instant>,
+    pub(crate) is_ready: bool,
+    pub(crate) is_deliverable: bool,
+    pub(crate) is_paused: bool,
+}
+
+impl<C: Cipher, G: CongestionController> Connection<C, G> {
+    pub(crate) fn new(
+        id: ConnectionId,
+        side: Side,
+        (socket, remote): (SocketId, SocketAddr),
+        controller: G,
+        config: &CommonConfig,
+        now: Instant,
+    ) -> Self {
+        let profile = controller.recovery_profile();
+        let profile = RecoveryProfile {
+            fast_retransmit_threshold: profile.fast_retransmit_threshold,
+            half_first_rto: profile.first_repeat == fastwire_congestion::FirstRepeat::HalfRto,
+        };
+        let mut channels_config = ChannelsConfig::default();
+        channels_config.max_queued_bytes = config.limits.send_queue_bytes;
+        channels_config.max_queued_messages = config.limits.send_queue_messages;
+        channels_config.receive_budget = config.limits.receive_budget;
+        channels_config.fragment_timeout = config.fragment_timeout;
+        channels_config.max_retransmits = config.max_retransmits;
+        channels_config.connection_timeout = config.connection_timeout;
+        Self {
+            id,
+            side,
+            state: ConnectionState::Connecting,
+            path: Path::new(socket, remote),
+            session: None,
+            handshake: None,
+            revival: None,
+            channels: Channels::new(config.channel_layout.clone(), &channels_config, profile),
+            controller,
+            own_peer: false,
+            established_at: None,
+            last_heard: now,
+            last_sent: now,
+            next_connected: None,
+            connected_interval: Duration::ZERO,
+            owed: Owed::default(),
+            closing: None,
+            old_socket: None,
+            stash: None,
+            counters: Counters::default(),
+            sent_bandwidth: Bandwidth::new(now),
+            received_bandwidth: Bandwidth::new(now),
+            user_data: None,
+            scheduled: None,
+            is_ready: false,
+            is_deliverable: false,
+            is_paused: false,
+        }
+    }
+
+    pub(crate) fn side(&self) -> Side {
+        self.side
+    }
+
+    pub(crate) fn state(&self) -> ConnectionState {
+        self.state
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.path.remote
+    }
+
+    pub(crate) fn socket(&self) -> SocketId {
+        self.path.socket
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session<C>> {
+        self.session.as_ref()
+    }
+
+    pub(crate) fn migration_token(&self) -> Option<[u8; 8]> {
+        self.session.as_ref()?.migration_token
+    }
+
+    pub(crate) fn rtt(&self) -> Duration {
+        self.channels.rtt().smoothed()
+    }
+
+    pub(crate) fn export(&self, label: &[u8], out: &mut [u8]) -> Option<Result<(), KeyError>> {
+        Some(self.session.as_ref()?.export(label, out))
+    }
+
+    /// Bytes of the handshake before this connection existed.
+    pub(crate) fn credit_handshake(&mut self, received: u64, sent: u64) {
+        self.counters.bytes_received += received;
+        self.counters.bytes_sent += sent;
+    }
+
+    /// Takes the keys and terms of a finished handshake. Pieces are cut to fit from now on.
+    pub(crate) fn establish(
+        &mut self,
+        session: Session<C>,
+        (socket, remote): (SocketId, SocketAddr),
+        now: Instant,
+        env: &mut Env<'_>,
+    ) {
+        self.path = Path::new(socket, remote);
+        self.session = Some(session);
+        self.handshake = None;
+        self.state = ConnectionState::Connected;
+        self.established_at = Some(now);
+        self.last_heard = now;
+        self.owed.connected = true;
+        self.next_connected = Some(now);
+        self.channels.set_peer(Peer::Foreign);
+        self.cut_to_fit(env.config);
+        env.changes.push(Change::Established);
+    }
+
+    /// The framing of what we send, and with it the largest piece.
+    fn cut_to_fit(&mut self, config: &CommonConfig) {
+        let framing = self.framing();
+        let headers = WIRE_OVERHEAD + PacketHeader::MAX_LEN + FragmentHeader::LEN;
+        self.channels.set_piece_size(self.max_datagram(config) - headers - framing.overhead());
+    }
+
+    fn framing(&self) -> Framing {
+        let candidate = || Some(&self.handshake.as_ref()?.candidates.last()?.session);
+        self.session.as_ref().or_else(candidate).map(Session::framing).unwrap_or_default()
+    }
+
+    /// The largest datagram the peer takes: a foreign one no more than the base MTU (PROTOCOL A11).
+    fn max_datagram(&self, config: &CommonConfig) -> usize {
+        if self.own_peer { config.mtu } else { DEFAULT_MTU }
+    }
+
+    /// A CHALLENGE was answered: what is sent from now on goes under its keys, to where it came from.
+    pub(crate) fn on_candidate(&mut self, config: &CommonConfig, now: Instant) {
+        if let Some(candidate) = self.handshake.as_ref().and_then(|handshake| handshake.candidates.last()) {
+            self.path = Path::new(candidate.socket, candidate.remote);
+        }
+        self.cut_to_fit(config);
+        // PROTOCOL A5: a base server acknowledges nothing before its first heartbeat, unless there is data.
+        if !self.channels.has_outgoing() {
+            self.channels.push_probe(0, now);
+        }
+    }
+
+    /// Queues a message. `content` says how it was compressed.
+    pub(crate) fn enqueue(&mut self, message: &Bytes, channel: u8, content: FragmentFlags, now: Instant) -> Result<(), SendError> {
+        if !matches!(self.state, ConnectionState::Connecting | ConnectionState::Connected) {
+            return Err(SendError::ConnectionClosed);
+        }
+        self.channels.push(channel, message.clone(), content, now).map_err(|error| match error {
+            PushError::InvalidChannel { channel, channels } => {
+                SendError::InvalidChannel { channel, last: (channels - 1) as u8 }
+            }
+            PushError::MessageTooLarge { len, max } => SendError::MessageTooLarge { len, max },
+            _ => SendError::QueueFull(message.clone()),
+        })?;
+        self.counters.messages_sent += 1;
+        Ok(())
+    }
+
+    /// The next message for the application, as it travelled.
+    pub(crate) fn poll_delivery(&mut self) -> Option<Delivery> {
+        self.channels.poll_delivery()
+    }
+
+    pub(crate) fn on_delivered(&mut self) {
+        self.counters.messages_received += 1;
+    }
+
+    pub(crate) fn on_undecodable(&mut self) {
+        self.counters.undecodable += 1;
+    }
+
+    pub(crate) fn is_reliable(&self, channel: u8) -> bool {
+        self.channels.layout().mode(channel).is_some_and(|mode| mode.is_reliable())
+    }
+
+    pub(crate) fn on_handshake_sent(&mut self, bytes: usize) {
+        self.counters.bytes_sent += bytes as u64;
+        self.counters.datagrams_sent += 1;
+    }
+
+    pub(crate) fn on_send_error(&mut self) {
+        self.counters.send_errors += 1;
+    }
+
+    /// Moves to another local socket; the peer learns of it with the next packet.
+    pub(crate) fn rebind(&mut self, socket: SocketId, now: Instant) {
+        let old = std::mem::replace(&mut self.path.socket, socket);
+        let until = now + self.channels.rto() * 3;
+        self.old_socket = Some((old, until));
+        self.owed.heartbeat = true;
+        self.counters.migrations += 1;
+    }
+
+    /// Tells the controller what an acknowledgement or a timeout brought.
+    fn tell_controller(&mut self, outcome: &Outcome, now: Instant) {
+        let (bytes, packets) = self.channels.in_flight();
+        let in_flight = InFlight::new(packets, bytes);
+        if outcome.newly_acked_packets > 0 {
+            let rtt = self.channels.rtt();
+            let sample = RttSample { latest: rtt.latest(), smoothed: rtt.smoothed(), var: rtt.variance(), min: rtt.min() };
+            let sent_at = outcome.newest_acked_sent_at.unwrap_or(now);
+            let acked = Acked::new(now, outcome.newly_acked_packets, outcome.newly_acked_bytes, sent_at, in_flight, sample);
+            self.controller.on_acked(&acked);
+        }
+        if outcome.spurious > 0 {
+            self.controller.on_spurious(&Spurious::new(now, outcome.spurious));
+        }
+        if let Some(event) = &outcome.congestion {
+            let kind = if event.persistent { CongestionKind::Persistent } else { CongestionKind::Loss };
+            self.controller.on_congestion(&Congestion::new(now, kind, event.lost_packets, event.lost_bytes, in_flight));
+        }
+    }
+
+    /// Everything [`ConnectionStats`] tells.
+    pub(crate) fn stats(&self, now: Instant) -> ConnectionStats {
+        let rtt = self.channels.rtt();
+        let channels = self.channels.stats();
+        let (bytes_in_flight, packets_in_flight) = self.channels.in_flight();
+        ConnectionStats {
+            rtt: rtt.smoothed(),
+            rtt_variance: rtt.variance(),
+            latest_rtt: rtt.latest(),
+            min_rtt: rtt.min(),
+            rto: self.channels.rto(),
+            packet_loss: self.channels.loss(),
+            bytes_sent: self.counters.bytes_sent,
+            bytes_received: self.counters.bytes_received,
+            packets_sent: self.counters.packets_sent,
+            packets_received: self.counters.packets_received,
+            datagrams_sent: self.counters.datagrams_sent,
+            datagrams_received: self.counters.datagrams_received,
+            messages_sent: self.counters.messages_sent,
+            messages_received: self.counters.messages_received,
+            congestion_window: self.controller.window().packets,
+            bytes_in_flight,
+            packets_in_flight,
+            send_queue_bytes: self.channels.queued_bytes() as u64,
+            uptime: self.established_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
+            send_bandwidth: self.sent_bandwidth.rate(now),
+            recv_bandwidth: self.received_bandwidth.rate(now),
+            retransmits: channels.retransmits,
+            duplicates: channels.duplicates,
+            replayed: self.counters.replayed,
+            forged: self.counters.forged,
+            malformed: self.counters.malformed,
+            over_budget: channels.over_budget,
+            stale: channels.stale,
+            undecodable: self.counters.undecodable,
+            send_errors: self.counters.send_errors,
+            migrations: self.counters.migrations,
+            memory_held: self.channels.memory_held() as u64,
+        }
+    }
+
+    /// The key pair of a CONNECT that is due beside a silent connection, if one is.
+    pub(crate) fn revival_due(&mut self, now: Instant) -> Option<&KeyPair> {
+        let revival = self.revival.as_mut()?;
+        revival.due(now).then_some(&revival.keys)
+    }
+
+    /// Takes a CHALLENGE that came beside the live connection.
+    pub(crate) fn handle_revival_challenge(&mut self, challenge: &Challenge, now: Instant) {
+        let rto = self.channels.rto();
+        if let Some(revival) = &mut self.revival {
+            revival.handle_challenge(challenge, rto, now);
+            self.owed.heartbeat = true;
+        }
+    }
+
+    /// Takes over from a connection that was given up: its handshake so far.
+    pub(crate) fn take_revival(&mut self, now: Instant) -> Option<(Box<Revival>, Challenge)> {
+        let challenge = self.revival.as_ref()?.verdict(now)?.clone();
+        Some((self.revival.take()?, challenge))
+    }
+
+    pub(crate) fn wants_revival(&self, config: &CommonConfig, now: Instant) -> bool {
+        config.reconnect
+            && self.state == ConnectionState::Connected
+            && self.revival.is_none()
+            && now.saturating_duration_since(self.last_heard) >= revival::SILENCE
+    }
+
+    pub(crate) fn start_revival(&mut self, keys: KeyPair, now: Instant) {
+        self.revival = Some(Box::new(Revival::new(keys, now)));
+    }
+}

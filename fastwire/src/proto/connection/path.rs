@@ -1,0 +1,73 @@
+//! Where the peer is, and how much may go there before it has proved that it is there (PROTOCOL A10).
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::transport::SocketId;
+
+/// A connection moves at most this often.
+const MOVE_INTERVAL: Duration = Duration::from_secs(1);
+/// An address that has not proved itself gets at most this many times the bytes received from it.
+const AMPLIFICATION: u64 = 3;
+
+/// The address a connection's datagrams go to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Path {
+    pub(crate) socket: SocketId,
+    pub(crate) remote: SocketAddr,
+    unproven: Option<Unproven>,
+    moved_at: Option<Instant>,
+}
+
+/// The books of an address that has not proved itself.
+#[derive(Debug, Clone, Copy)]
+struct Unproven {
+    since: Instant,
+    received: u64,
+    sent: u64,
+}
+
+impl Path {
+    /// The path of a handshake: the peer answered on it, so it is there.
+    pub(crate) fn new(socket: SocketId, remote: SocketAddr) -> Self {
+        Self { socket, remote, unproven: None, moved_at: None }
+    }
+
+    /// Whether a packet from elsewhere may move the connection now.
+    pub(crate) fn may_move(&self, now: Instant) -> bool {
+        self.moved_at.is_none_or(|at| now.saturating_duration_since(at) >= MOVE_INTERVAL)
+    }
+
+    /// Moves to where a packet of `bytes` came from.
+    pub(crate) fn move_to(&mut self, socket: SocketId, remote: SocketAddr, bytes: u64, now: Instant) {
+        *self = Self {
+            socket,
+            remote,
+            unproven: Some(Unproven { since: now, received: bytes, sent: 0 }),
+            moved_at: Some(now),
+        };
+    }
+
+    pub(crate) fn on_received(&mut self, bytes: u64) {
+        if let Some(unproven) = &mut self.unproven {
+            unproven.received += bytes;
+        }
+    }
+
+    pub(crate) fn on_sent(&mut self, bytes: u64) {
+        if let Some(unproven) = &mut self.unproven {
+            unproven.sent += bytes;
+        }
+    }
+
+    /// The peer acknowledged, from this address, a packet first sent at `first_sent`: proof, if that was
+    /// after the move.
+    pub(crate) fn on_acknowledged(&mut self, first_sent: Instant) {
+        self.unproven = self.unproven.filter(|unproven| first_sent < unproven.since);
+    }
+
+    /// Bytes that may still go there.
+    pub(crate) fn allowance(&self) -> u64 {
+        self.unproven.map_or(u64::MAX, |u| (AMPLIFICATION * u.received).saturating_sub(u.sent))
+    }
+}

@@ -1,0 +1,152 @@
+//! The way out: what is owed and what the channels hold, sealed into datagrams within the quota.
+
+use std::time::Instant;
+
+use fastwire_congestion::{CongestionController, InFlight, Sent};
+use fastwire_crypto::Cipher;
+use fastwire_reliability::{Outgoing, Quota};
+use fastwire_wire::{ControlType, PacketFlags, PacketHeader};
+
+use super::{Connection, Env};
+use crate::proto::transmit::{DatagramBuilder, Packet, Refused, TransmitBuf};
+use crate::{ConnectionError, ConnectionState};
+
+/// The next packet of a connection.
+#[derive(Debug)]
+pub(super) enum Next {
+    Control { kind: ControlType, channel: u8, ack: u32, field: u32 },
+    Data(Outgoing),
+}
+
+impl<C: Cipher, G: CongestionController> Connection<C, G> {
+    /// Fills `buf` with datagrams that are due. Gives whether there may be more: the buffer was full.
+    pub(crate) fn transmit(&mut self, now: Instant, buf: &mut TransmitBuf, env: &mut Env<'_>) -> bool {
+        if self.state == ConnectionState::Disconnected {
+            return false;
+        }
+        let framing = self.framing();
+        let max_datagram = self.max_datagram(env.config);
+        let allowance = self.path.allowance();
+        let mut builder = DatagramBuilder::new(buf, framing, max_datagram);
+        let mut sent = 0u64;
+        let mut more = false;
+        // The next packet may take a whole datagram: none is begun that the allowance might not cover.
+        while allowance - sent >= max_datagram as u64 {
+            let Some(next) = self.next_packet(now) else { break };
+            match self.write(&mut builder, &next) {
+                Ok(Some(bytes)) => {
+                    sent += bytes as u64;
+                    self.on_packet_sent(next, bytes, now);
+                }
+                Ok(None) => break,
+                Err(Refused::Full) => {
+                    self.put_back(next);
+                    more = true;
+                    break;
+                }
+                Err(Refused::Keys(_)) => {
+                    drop(builder);
+                    self.fail(ConnectionError::Exhausted("keys"), now, env);
+                    return false;
+                }
+            }
+        }
+        builder.finish();
+        if !buf.is_empty() {
+            let bytes = buf.len() as u64;
+            self.last_sent = now;
+            self.path.on_sent(bytes);
+            self.counters.bytes_sent += bytes;
+            self.counters.datagrams_sent += buf.segments() as u64;
+            self.sent_bandwidth.on_bytes(now, bytes);
+        }
+        more
+    }
+
+    /// What leaves next: farewells alone once closing; else CONNECTED, the channels' packets (which carry
+    /// acknowledgements), the acknowledgements nothing carried, and a heartbeat if still nothing left.
+    fn next_packet(&mut self, now: Instant) -> Option<Next> {
+        if self.owed.disconnect {
+            return Some(self.control(ControlType::Disconnect));
+        }
+        if self.is_saying_farewell() {
+            return None;
+        }
+        if self.owed.connected && self.session.is_some() {
+            return Some(self.control(ControlType::Connected));
+        }
+        if let Some(next) = self.stash.take() {
+            return Some(next);
+        }
+        let (bytes, packets) = self.channels.in_flight();
+        let quota = self.controller.quota(now, InFlight::new(packets, bytes));
+        let quota = Quota { packets: quota.packets, bytes: quota.bytes };
+        if let Some(outgoing) = self.channels.next_outgoing(now, quota) {
+            return Some(Next::Data(outgoing));
+        }
+        if let Some((channel, ack, field)) = self.channels.next_owed_ack(now) {
+            return Some(Next::Control { kind: ControlType::Heartbeat, channel, ack, field });
+        }
+        if self.owed.heartbeat && self.session.is_some() {
+            return Some(self.control(ControlType::Heartbeat));
+        }
+        None
+    }
+
+    fn control(&mut self, kind: ControlType) -> Next {
+        let (ack, field) = self.channels.header_ack(0);
+        Next::Control { kind, channel: 0, ack, field }
+    }
+
+    /// Keeps a packet for the next train. What a flag in `owed` asks for is made afresh.
+    fn put_back(&mut self, next: Next) {
+        match next {
+            Next::Control { kind: ControlType::Connected | ControlType::Disconnect, .. } => {}
+            next => self.stash = Some(next),
+        }
+    }
+
+    /// Seals one packet into the datagram under construction. `None`: there are no keys yet.
+    fn write(&mut self, builder: &mut DatagramBuilder<'_>, next: &Next) -> Result<Option<usize>, Refused> {
+        let kind_byte;
+        let packet = match next {
+            Next::Control { kind, channel, ack, field } => {
+                kind_byte = [kind.id()];
+                let header = PacketHeader {
+                    flags: PacketFlags::CONTROL,
+                    channel: *channel,
+                    sequence: 0,
+                    ack: *ack,
+                    ack_field: *field,
+                };
+                Packet { header, fragment: None, payload: &kind_byte }
+            }
+            Next::Data(out) => {
+                let (ack, ack_field) = self.channels.header_ack(out.channel);
+                let flags = if out.fragment.is_some() { PacketFlags::FRAGMENT } else { PacketFlags::EMPTY };
+                let header = PacketHeader { flags, channel: out.channel, sequence: out.sequence, ack, ack_field };
+                Packet { header, fragment: out.fragment, payload: &out.payload }
+            }
+        };
+        let candidate = || Some(&mut self.handshake.as_mut()?.candidates.last_mut()?.session);
+        let Some(session) = self.session.as_mut().or_else(candidate) else { return Ok(None) };
+        builder.packet(&mut session.sealer, &packet).map(Some)
+    }
+
+    fn on_packet_sent(&mut self, next: Next, bytes: usize, now: Instant) {
+        self.counters.packets_sent += 1;
+        self.owed.heartbeat = false;
+        match next {
+            Next::Data(outgoing) => {
+                self.channels.mark_sent(&outgoing, bytes, now);
+                if outgoing.reliable {
+                    let (in_flight, packets) = self.channels.in_flight();
+                    self.controller.on_sent(&Sent::new(now, bytes as u64, InFlight::new(packets, in_flight)));
+                }
+            }
+            Next::Control { kind: ControlType::Connected, .. } => self.on_connected_sent(now),
+            Next::Control { kind: ControlType::Disconnect, .. } => self.on_farewell_sent(now),
+            Next::Control { .. } => {}
+        }
+    }
+}

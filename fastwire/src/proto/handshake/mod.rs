@@ -1,0 +1,37 @@
+//! The handshake of PROTOCOL A5: CONNECT, CHALLENGE, RESPONSE.
+
+pub(crate) mod budget;
+pub(crate) mod client;
+pub(crate) mod pending;
+
+use fastwire_wire::{Challenge, Connect, Control, PacketFlags, PacketHeader, Reject, VersionMismatch};
+
+/// A handshake packet that travels bare, with a header and no seal.
+#[derive(Debug)]
+pub(crate) enum BareControl {
+    Connect(Connect),
+    Challenge(Challenge),
+    VersionMismatch(VersionMismatch),
+    Reject(Reject),
+}
+
+/// Reads a datagram as a bare handshake packet. A sealed packet may look like one by chance, so where
+/// keys exist they are tried first (PROTOCOL A5, last rule).
+pub(crate) fn parse_bare(datagram: &[u8]) -> Option<BareControl> {
+    let (header, len) = PacketHeader::decode(datagram).ok()?;
+    if !header.flags.contains(PacketFlags::CONTROL) {
+        return None;
+    }
+    match Control::decode(datagram.get(len..)?).ok()?.0 {
+        Control::Connect(connect) => Some(BareControl::Connect(connect)),
+        Control::Challenge(challenge) => Some(BareControl::Challenge(challenge)),
+        Control::VersionMismatch(mismatch) => Some(BareControl::VersionMismatch(mismatch)),
+        Control::Reject(reject) => Some(BareControl::Reject(reject)),
+        _ => None,
+    }
+}
+
+/// Whether a datagram wears the control flag: what then fails to parse is a malformed handshake.
+pub(crate) fn looks_bare(datagram: &[u8]) -> bool {
+    datagram.starts_with(&fastwire_wire::CONTROL_PREFIX)
+}

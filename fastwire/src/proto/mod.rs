@@ -1,0 +1,40 @@
+//! The core: a state machine without clock, socket or operating system below it.
+//!
+//! An [`Endpoint`] is driven from outside, by one of this crate's shells or by one of your own:
+//!
+//! - *Inputs.* [`Endpoint::handle_datagram`] for each datagram received, [`Endpoint::handle_timeout`]
+//!   when [`Endpoint::poll_timeout`] has passed. Any number of either may follow each other. `now` is a
+//!   monotonic time; what jumps anyway does no harm (a gap counts at most one second, backward counts
+//!   nothing).
+//! - *Commands.* [`Endpoint::connect`], [`Endpoint::send`], [`Endpoint::close`] and so on.
+//! - *Outputs*, to be drained after inputs and commands: [`Endpoint::poll_event`] until `None`,
+//!   [`Endpoint::poll_transmit`] until `None`, [`Endpoint::poll_socket`] until `None`, then
+//!   [`Endpoint::poll_timeout`] says when to come back at the latest.
+//!
+//! Entropy comes in once, as a 32-byte seed: the same seed and the same inputs give the same outputs,
+//! byte for byte. The seed must be unpredictable and never used twice, or the keys are known.
+
+mod client;
+mod clock;
+mod commands;
+mod connection;
+mod deadlines;
+mod endpoint;
+mod entropy;
+mod handshake;
+mod router;
+mod session;
+mod slab;
+mod transmit;
+
+pub use self::commands::RebindError;
+pub use self::endpoint::{Endpoint, Parts};
+pub use self::handshake::client::SocketRequest;
+pub use self::transmit::TransmitBuf;
+
+/// Which end of a connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Server,
+}

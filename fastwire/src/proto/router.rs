@@ -1,0 +1,177 @@
+//! Server side: whose datagram is this? Addresses, migration tokens, unfinished handshakes, bans.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastwire_compress::Algorithm;
+use fastwire_crypto::{CipherSuite, KeyPair};
+use fastwire_wire::{Connect, Control, Features, PROTOCOL_VERSION, Reject, RejectReason, VersionMismatch};
+
+use super::entropy::Entropy;
+use super::handshake::budget::Budget;
+use super::handshake::client::{HandshakeDatagram, bare, dictionary_hash, our_compression};
+use super::handshake::pending::{Pending, PendingTable};
+use super::session::{Terms, UNCOMPRESSED};
+use crate::config::CommonConfig;
+use crate::transport::RecvMeta;
+use crate::{ConnectionId, EndpointStats};
+
+/// The server's key pair serves all handshakes that begin within this time (PROTOCOL A4).
+const KEY_LIFETIME: Duration = Duration::from_secs(60);
+/// An answer to CONNECT is at most this many times as large.
+const AMPLIFICATION: usize = 3;
+
+/// What only a server has.
+pub(crate) struct Router<C> {
+    pub(crate) addresses: HashMap<SocketAddr, ConnectionId>,
+    pub(crate) tokens: HashMap<[u8; 8], ConnectionId>,
+    pub(crate) pending: PendingTable<C>,
+    pub(crate) agreements: Budget,
+    bans: HashSet<IpAddr>,
+    keys: Arc<KeyPair>,
+    keys_made: Instant,
+    pub(crate) max_connections: usize,
+    require_application_version: bool,
+}
+
+impl<C> Router<C> {
+    pub(crate) fn new(
+        config: &CommonConfig,
+        max_connections: usize,
+        require_application_version: bool,
+        keys: KeyPair,
+        now: Instant,
+    ) -> Self {
+        Self {
+            addresses: HashMap::new(),
+            tokens: HashMap::new(),
+            pending: PendingTable::new(&config.limits),
+            agreements: Budget::new(config.limits.key_agreements_per_second, now),
+            bans: HashSet::new(),
+            keys: Arc::new(keys),
+            keys_made: now,
+            max_connections,
+            require_application_version,
+        }
+    }
+
+    /// Adds a ban unless `max` stand already.
+    pub(crate) fn ban(&mut self, ip: IpAddr, max: usize) -> bool {
+        let ip = ip.to_canonical();
+        self.bans.contains(&ip) || (self.bans.len() < max && self.bans.insert(ip))
+    }
+
+    pub(crate) fn unban(&mut self, ip: IpAddr) -> bool {
+        self.bans.remove(&ip.to_canonical())
+    }
+
+    /// Takes the key pair that recorded conversations fix.
+    pub(crate) fn set_keys(&mut self, keys: KeyPair) {
+        self.keys = Arc::new(keys);
+    }
+
+    /// Answers CONNECT: with CHALLENGE, or with why not. Costs an entry, never a key agreement.
+    pub(crate) fn handle_connect(
+        &mut self,
+        connect: Connect,
+        meta: &RecvMeta,
+        len: usize,
+        connections: usize,
+        config: &CommonConfig,
+        (entropy, stats): (&mut Entropy, &mut EndpointStats),
+        now: Instant,
+    ) -> Option<HandshakeDatagram> {
+        stats.connects_received += 1;
+        let answer = match self.refusal(&connect, meta, connections, config) {
+            Some(refusal) => {
+                stats.rejected += 1;
+                refusal
+            }
+            None => {
+                stats.challenges_sent += 1;
+                self.challenge(connect, meta, len, config, (entropy, stats), now)
+            }
+        };
+        let bytes = bare(&answer);
+        (bytes.len() <= AMPLIFICATION * len).then_some(HandshakeDatagram {
+            socket: meta.socket,
+            remote: meta.remote,
+            bytes,
+        })
+    }
+
+    fn refusal(
+        &self,
+        connect: &Connect,
+        meta: &RecvMeta,
+        connections: usize,
+        config: &CommonConfig,
+    ) -> Option<Control> {
+        if self.bans.contains(&meta.remote.ip().to_canonical()) {
+            return Some(Control::Reject(Reject { reason: RejectReason::BANNED }));
+        }
+        let other_application =
+            self.require_application_version && connect.application_version != config.application_version;
+        if connect.version != PROTOCOL_VERSION || other_application {
+            return Some(Control::VersionMismatch(VersionMismatch {
+                version: PROTOCOL_VERSION,
+                application_version: config.application_version,
+            }));
+        }
+        // A client that starts anew takes its own old place.
+        let full = connections >= self.max_connections && !self.addresses.contains_key(&meta.remote);
+        full.then_some(Control::Reject(Reject { reason: RejectReason::SERVER_FULL }))
+    }
+
+    fn challenge(
+        &mut self,
+        connect: Connect,
+        meta: &RecvMeta,
+        len: usize,
+        config: &CommonConfig,
+        (entropy, stats): (&mut Entropy, &mut EndpointStats),
+        now: Instant,
+    ) -> Control {
+        if self.pending.find(meta.remote, &connect.public_key).is_none() {
+            let terms = terms(&connect, config, entropy);
+            let same_dictionary = connect.dictionary_hash == dictionary_hash(config);
+            let same = connect.compression == config.compression.algorithm.id()
+                && (connect.compression != Algorithm::Zstd.id() || same_dictionary);
+            let terms = Terms { compression: if same { our_compression(config) } else { UNCOMPRESSED }, ..terms };
+            if now.saturating_duration_since(self.keys_made) >= KEY_LIFETIME {
+                self.keys = Arc::new(KeyPair::from_secret(entropy.bytes()));
+                self.keys_made = now;
+            }
+            let ack = u8::from(!same);
+            let pending =
+                Pending::new(meta.remote, meta.socket, connect.clone(), terms, ack, Arc::clone(&self.keys), now);
+            stats.handshakes_expired += self.pending.insert(pending);
+        }
+        match self.pending.find(meta.remote, &connect.public_key) {
+            Some(pending) => {
+                let challenge = pending.challenge(config.application_version);
+                pending.bytes_received += len as u64;
+                pending.bytes_sent += 87;
+                Control::Challenge(challenge)
+            }
+            // Cannot be: it was just inserted, and the newest is not evicted.
+            None => Control::Reject(Reject { reason: RejectReason::SERVER_FULL }),
+        }
+    }
+}
+
+/// The client's suite where our policy has it, else our first choice; features that both sides want.
+fn terms(connect: &Connect, config: &CommonConfig, entropy: &mut Entropy) -> Terms {
+    let asked = CipherSuite::from_id(connect.cipher).filter(|suite| config.cipher_preference.contains(suite));
+    let suite = asked.or(config.cipher_preference.first().copied()).unwrap_or(CipherSuite::Aes128Gcm);
+    let mut features = connect.features & config.features;
+    if suite == CipherSuite::None {
+        // Without a cipher nothing is authenticated, so nobody can prove that he moved (PROTOCOL A10).
+        features = features & Features::SEND_BATCHING;
+    }
+    let token = entropy.bytes();
+    let migration_token = features.contains(Features::CONNECTION_MIGRATION).then(|| entropy.bytes());
+    Terms { suite, token, features, migration_token, compression: UNCOMPRESSED }
+}

@@ -1,0 +1,233 @@
+//! The datagrams under construction: one reused buffer, filled in place, sealed in place.
+
+use std::net::SocketAddr;
+
+use fastwire_crypto::{Cipher, SealError, Sealer};
+use fastwire_wire::{FragmentHeader, PacketHeader};
+
+use crate::transport::{SocketId, Transmit};
+
+/// Bytes of the batch frame: a count, and a length before each packet (PROTOCOL A9).
+const BATCH_COUNT: usize = 1;
+const BATCH_LENGTH: usize = 2;
+/// Most packets in one batch: the count is one byte.
+const MAX_BATCH: u8 = 255;
+
+/// Holds what one send call carries: datagrams of one size to one address, only the last one shorter
+/// (the law of generic segmentation offload). Owned by the shell and reused.
+#[derive(Debug)]
+pub struct TransmitBuf {
+    bytes: Vec<u8>,
+    /// Most datagrams in one send call.
+    max_segments: usize,
+    /// Size of the first datagram; 0 while there is none.
+    segment_size: usize,
+    segments: usize,
+    /// A shorter datagram ended the train.
+    closed: bool,
+}
+
+impl TransmitBuf {
+    /// A buffer for up to `max_segments` datagrams a send call (what the transport can take; at least 1).
+    pub fn new(max_segments: usize) -> Self {
+        Self { bytes: Vec::new(), max_segments: max_segments.max(1), segment_size: 0, segments: 0, closed: false }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.segment_size = 0;
+        self.segments = 0;
+        self.closed = false;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments == 0
+    }
+
+    pub(crate) fn segments(&self) -> usize {
+        self.segments
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How large the next datagram may be, given the largest the path takes; `None` when the train is full.
+    fn room(&self, max_datagram: usize) -> Option<usize> {
+        if self.segments == 0 {
+            return Some(max_datagram);
+        }
+        (!self.closed && self.segments < self.max_segments).then(|| max_datagram.min(self.segment_size))
+    }
+
+    fn end_datagram(&mut self, start: usize) {
+        let len = self.bytes.len() - start;
+        if self.segments == 0 {
+            self.segment_size = len;
+        }
+        debug_assert!(len <= self.segment_size);
+        self.closed = len < self.segment_size;
+        self.segments += 1;
+    }
+
+    /// Adds a datagram as it is (handshake packets). Only into an empty buffer.
+    pub(crate) fn push_datagram(&mut self, datagram: &[u8]) {
+        debug_assert!(self.is_empty());
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(datagram);
+        self.end_datagram(start);
+    }
+
+    pub(crate) fn transmit(&self, socket: SocketId, destination: SocketAddr) -> Transmit<'_> {
+        Transmit::new(socket, destination, &self.bytes)
+            .with_segment_size((self.segments > 1).then_some(self.segment_size))
+    }
+}
+
+/// How the packets of one connection are laid into datagrams.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Framing {
+    /// The client's migration token, before every datagram (PROTOCOL A10).
+    pub(crate) token: Option<[u8; 8]>,
+    /// The batch frame around packets (PROTOCOL A9).
+    pub(crate) batched: bool,
+}
+
+impl Framing {
+    /// Bytes of one datagram that the framing takes where it carries one packet.
+    pub(crate) fn overhead(&self) -> usize {
+        let token = if self.token.is_some() { 8 } else { 0 };
+        token + if self.batched { BATCH_COUNT + BATCH_LENGTH } else { 0 }
+    }
+}
+
+/// What goes into one sealed packet.
+#[derive(Debug)]
+pub(crate) struct Packet<'a> {
+    pub(crate) header: PacketHeader,
+    pub(crate) fragment: Option<FragmentHeader>,
+    pub(crate) payload: &'a [u8],
+}
+
+impl Packet<'_> {
+    fn plaintext_len(&self) -> usize {
+        let fragment = if self.fragment.is_some() { FragmentHeader::LEN } else { 0 };
+        self.header.encoded_len() + fragment + self.payload.len()
+    }
+}
+
+/// Writes datagrams of one connection into a [`TransmitBuf`].
+pub(crate) struct DatagramBuilder<'b> {
+    buf: &'b mut TransmitBuf,
+    framing: Framing,
+    max_datagram: usize,
+    /// Where the datagram under construction starts, and how far it may reach; `None` between datagrams.
+    open: Option<Open>,
+}
+
+struct Open {
+    start: usize,
+    end: usize,
+    packets: u8,
+}
+
+/// Why a packet was not written.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The train is full, or the packet is larger than its segments: send first.
+    Full,
+    /// The keys are used up.
+    Keys(SealError),
+}
+
+impl<'b> DatagramBuilder<'b> {
+    pub(crate) fn new(buf: &'b mut TransmitBuf, framing: Framing, max_datagram: usize) -> Self {
+        Self { buf, framing, max_datagram, open: None }
+    }
+
+    /// Writes and seals one packet, in the open datagram where the framing packs several, else in a new
+    /// one. Gives the bytes it added.
+    pub(crate) fn packet<C: Cipher>(
+        &mut self,
+        sealer: &mut Sealer<C>,
+        packet: &Packet<'_>,
+    ) -> Result<usize, Refused> {
+        let sealed = sealer.overhead() + packet.plaintext_len();
+        let before = self.buf.len();
+        self.make_room(sealed)?;
+        let length = if self.framing.batched { BATCH_LENGTH } else { 0 };
+        let start = self.buf.bytes.len() + length;
+        if self.framing.batched {
+            self.buf.bytes.extend_from_slice(&(sealed as u16).to_le_bytes());
+        }
+        self.buf.bytes.resize(start + sealed, 0);
+        let room = self.buf.bytes.get_mut(start..).unwrap_or_default();
+        write_plaintext(packet, room.get_mut(sealer.prefix_len()..).unwrap_or_default());
+        if let Err(error) = sealer.seal(room) {
+            self.buf.bytes.truncate(start - length);
+            self.drop_if_empty();
+            return Err(Refused::Keys(error));
+        }
+        if let Some(open) = &mut self.open {
+            open.packets += 1;
+        }
+        if !self.framing.batched {
+            self.finish();
+        }
+        Ok(self.buf.len() - before)
+    }
+
+    fn make_room(&mut self, sealed: usize) -> Result<(), Refused> {
+        if let Some(open) = &self.open {
+            if open.packets < MAX_BATCH && self.buf.len() + BATCH_LENGTH + sealed <= open.end {
+                return Ok(());
+            }
+            self.finish();
+        }
+        let room = self.buf.room(self.max_datagram).ok_or(Refused::Full)?;
+        // A lone packet larger than the path takes cannot arise (pieces are cut to fit); in a train it may
+        // be larger than the segments.
+        if self.framing.overhead() + sealed > room && self.buf.segments > 0 {
+            return Err(Refused::Full);
+        }
+        let start = self.buf.len();
+        if let Some(token) = self.framing.token {
+            self.buf.bytes.extend_from_slice(&token);
+        }
+        if self.framing.batched {
+            self.buf.bytes.push(0);
+        }
+        self.open = Some(Open { start, end: start + room, packets: 0 });
+        Ok(())
+    }
+
+    fn drop_if_empty(&mut self) {
+        if let Some(open) = self.open.take_if(|open| open.packets == 0) {
+            self.buf.bytes.truncate(open.start);
+        }
+    }
+
+    /// Ends the datagram under construction, if any.
+    pub(crate) fn finish(&mut self) {
+        self.drop_if_empty();
+        let Some(open) = self.open.take() else { return };
+        if self.framing.batched {
+            let count = open.start + if self.framing.token.is_some() { 8 } else { 0 };
+            if let Some(byte) = self.buf.bytes.get_mut(count) {
+                *byte = open.packets;
+            }
+        }
+        self.buf.end_datagram(open.start);
+    }
+}
+
+fn write_plaintext(packet: &Packet<'_>, room: &mut [u8]) {
+    // The room was sized from the same lengths, so nothing here fails.
+    let mut at = packet.header.encode(room).unwrap_or_default();
+    if let Some(fragment) = &packet.fragment {
+        at += fragment.encode(room.get_mut(at..).unwrap_or_default()).unwrap_or_default();
+    }
+    if let Some(room) = room.get_mut(at..at + packet.payload.len()) {
+        room.copy_from_slice(packet.payload);
+    }
+}

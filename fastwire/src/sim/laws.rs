@@ -1,0 +1,201 @@
+//! What a delivery mode promises, checked message by message.
+//!
+//! A [`Ledger`] makes the messages of one direction of one channel and judges what arrives: content follows
+//! from the message's number, so nothing has to be kept but lengths and marks.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use fastwire_reliability::DeliveryMode;
+
+use super::Rng;
+
+/// From this length on a message carries its number in its first eight bytes.
+const NUMBERED: usize = 8;
+
+/// A promise that was broken, or a message that was not among those sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenLaw(pub String);
+
+impl fmt::Display for BrokenLaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BrokenLaw {}
+
+/// The messages of one direction of one channel: what was sent, and whether what arrived keeps the mode's law.
+#[derive(Debug)]
+pub struct Ledger {
+    mode: DeliveryMode,
+    salt: u64,
+    /// Length of each message sent; its index is the message's number.
+    lengths: Vec<u32>,
+    /// Whether each numbered message arrived.
+    arrived: Vec<bool>,
+    /// Messages too short for a number: how many of each content are still to come.
+    short: HashMap<Vec<u8>, i64>,
+    delivered: usize,
+    /// Ordered: the number expected next. Sequenced: one above the newest delivered.
+    next: usize,
+}
+
+impl Ledger {
+    /// A ledger for a channel of `mode`. Different salts give different contents.
+    #[must_use]
+    pub fn new(mode: DeliveryMode, salt: u64) -> Self {
+        Self { mode, salt, lengths: Vec::new(), arrived: Vec::new(), short: HashMap::new(), delivered: 0, next: 0 }
+    }
+
+    /// The next message, of `len` bytes; call [`on_sent`](Self::on_sent) when it was accepted for sending.
+    #[must_use]
+    pub fn message(&self, len: usize) -> Vec<u8> {
+        content(self.salt, self.lengths.len(), len)
+    }
+
+    /// The message that [`message`](Self::message) gave for `len` was accepted.
+    pub fn on_sent(&mut self, len: usize) {
+        if len < NUMBERED {
+            *self.short.entry(content(self.salt, self.lengths.len(), len)).or_default() += 1;
+        }
+        self.lengths.push(len as u32);
+        self.arrived.push(false);
+    }
+
+    /// Judges a message that arrived.
+    ///
+    /// # Errors
+    /// The law it breaks.
+    pub fn on_delivered(&mut self, data: &[u8]) -> Result<(), BrokenLaw> {
+        self.delivered += 1;
+        if self.mode == DeliveryMode::ReliableOrdered {
+            return self.check_ordered(data);
+        }
+        let Some(number) = numbered(data) else { return self.check_short(data) };
+        let len = self.lengths.get(number).copied();
+        if len != Some(data.len() as u32) || content(self.salt, number, data.len()) != data {
+            return Err(self.broken(format!("message {number} of {} bytes was never sent so", data.len())));
+        }
+        if std::mem::replace(&mut self.arrived[number], true) {
+            return Err(self.broken(format!("message {number} arrived twice")));
+        }
+        if self.mode == DeliveryMode::UnreliableSequenced {
+            if number < self.next {
+                return Err(self.broken(format!("message {number} arrived after {}", self.next - 1)));
+            }
+            self.next = number + 1;
+        }
+        Ok(())
+    }
+
+    fn check_ordered(&mut self, data: &[u8]) -> Result<(), BrokenLaw> {
+        let number = self.next;
+        let expected = self.lengths.get(number).map(|len| content(self.salt, number, *len as usize));
+        if expected.as_deref() != Some(data) {
+            let what = expected.map_or("nothing".to_owned(), |e| format!("message {number} of {} bytes", e.len()));
+            return Err(self.broken(format!("expected {what}, got {} bytes", data.len())));
+        }
+        self.next += 1;
+        Ok(())
+    }
+
+    fn check_short(&mut self, data: &[u8]) -> Result<(), BrokenLaw> {
+        match self.short.get_mut(data) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                Ok(())
+            }
+            _ => Err(self.broken(format!("a message of {} bytes was never sent, or arrived twice", data.len()))),
+        }
+    }
+
+    /// Whether everything that was promised has arrived.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.mode.is_reliable() || self.delivered == self.lengths.len()
+    }
+
+    /// Messages sent.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Messages that arrived.
+    #[must_use]
+    pub fn delivered(&self) -> usize {
+        self.delivered
+    }
+
+    fn broken(&self, what: String) -> BrokenLaw {
+        BrokenLaw(format!("{:?}: {what} ({} sent, {} delivered)", self.mode, self.sent(), self.delivered))
+    }
+}
+
+fn numbered(data: &[u8]) -> Option<usize> {
+    let bytes: [u8; NUMBERED] = data.get(..NUMBERED)?.try_into().ok()?;
+    Some(u64::from_le_bytes(bytes) as usize)
+}
+
+/// The bytes of message `number`: its number, then noise or text in turn, so that compression has both.
+fn content(salt: u64, number: usize, len: usize) -> Vec<u8> {
+    let mut rng = Rng::new(salt ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut data = Vec::with_capacity(len + 8);
+    if len >= NUMBERED {
+        data.extend_from_slice(&(number as u64).to_le_bytes());
+    }
+    let text = number % 2 == 1;
+    while data.len() < len {
+        let word = if text { 0x2065_7279_6c66_7920 ^ (rng.next_u64() & 3) } else { rng.next_u64() };
+        data.extend_from_slice(&word.to_le_bytes());
+    }
+    data.truncate(len);
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(mode: DeliveryMode, lengths: &[usize]) -> (Ledger, Vec<Vec<u8>>) {
+        let mut ledger = Ledger::new(mode, 7);
+        let messages = lengths
+            .iter()
+            .map(|len| {
+                let message = ledger.message(*len);
+                ledger.on_sent(*len);
+                message
+            })
+            .collect();
+        (ledger, messages)
+    }
+
+    #[test]
+    fn order_loss_duplicates_and_changes_are_seen() {
+        for mode in [DeliveryMode::ReliableOrdered, DeliveryMode::ReliableUnordered, DeliveryMode::UnreliableSequenced]
+        {
+            let (mut good, messages) = ledger(mode, &[20, 30, 40]);
+            assert!(messages.iter().all(|message| good.on_delivered(message).is_ok()), "{mode:?}");
+            assert!(good.is_complete());
+
+            let (mut changed, mut messages) = ledger(mode, &[20]);
+            messages[0][19] ^= 1;
+            assert!(changed.on_delivered(&messages[0]).is_err(), "{mode:?}");
+
+            let (mut twice, messages) = ledger(mode, &[20, 30]);
+            assert!(twice.on_delivered(&messages[0]).is_ok());
+            assert!(twice.on_delivered(&messages[0]).is_err(), "{mode:?}");
+        }
+        let (mut ordered, messages) = ledger(DeliveryMode::ReliableOrdered, &[20, 30]);
+        assert!(ordered.on_delivered(&messages[1]).is_err());
+        let (mut sequenced, messages) = ledger(DeliveryMode::UnreliableSequenced, &[20, 30]);
+        assert!(sequenced.on_delivered(&messages[1]).is_ok());
+        assert!(sequenced.on_delivered(&messages[0]).is_err());
+        let (mut unordered, messages) = ledger(DeliveryMode::ReliableUnordered, &[20, 3, 0]);
+        assert!(unordered.on_delivered(&messages[2]).is_ok());
+        assert!(unordered.on_delivered(&messages[0]).is_ok());
+        assert!(!unordered.is_complete());
+        assert!(unordered.on_delivered(&messages[2]).is_err());
+    }
+}

@@ -1,0 +1,108 @@
+//! Figures an application or operator may look at any time: snapshots, cheap to take.
+
+use std::time::Duration;
+
+/// What one connection has done so far. Byte counts are UDP payload bytes, handshake included.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ConnectionStats {
+    /// Smoothed round-trip time (RFC 6298 SRTT); zero before the first sample.
+    pub rtt: Duration,
+    /// Round-trip time variation (RFC 6298 RTTVAR).
+    pub rtt_variance: Duration,
+    /// The latest sample.
+    pub latest_rtt: Duration,
+    /// The smallest sample.
+    pub min_rtt: Duration,
+    /// Retransmission timeout in force, back-off included.
+    pub rto: Duration,
+    /// Lost or repeated share of the last 100 reliable packets whose fate is known, 0 to 1.
+    pub packet_loss: f64,
+    /// Bytes sent.
+    pub bytes_sent: u64,
+    /// Bytes received in datagrams of this connection, opened or not.
+    pub bytes_received: u64,
+    /// Sealed packets sent.
+    pub packets_sent: u64,
+    /// Packets that opened.
+    pub packets_received: u64,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Messages the application queued.
+    pub messages_sent: u64,
+    /// Messages delivered to the application.
+    pub messages_received: u64,
+    /// Congestion window in packets; `None` = unlimited.
+    pub congestion_window: Option<u32>,
+    /// Reliable bytes in flight.
+    pub bytes_in_flight: u64,
+    /// Reliable packets in flight.
+    pub packets_in_flight: u32,
+    /// Bytes of messages that wait in the send queue or for their acknowledgement.
+    pub send_queue_bytes: u64,
+    /// Time since the connection was established (zero before). Time the application did not drive the
+    /// endpoint counts at most one second a gap.
+    pub uptime: Duration,
+    /// Bytes a second sent, smoothed (EWMA, α 0.2 per 10 ms).
+    pub send_bandwidth: f64,
+    /// Bytes a second received, smoothed likewise.
+    pub recv_bandwidth: f64,
+    /// Packets sent again.
+    pub retransmits: u64,
+    /// Sequences received more than once.
+    pub duplicates: u64,
+    /// Packets refused by the replay window.
+    pub replayed: u64,
+    /// Packets that did not open.
+    pub forged: u64,
+    /// Packets that opened and were malformed or out of any window.
+    pub malformed: u64,
+    /// Packets dropped unacknowledged because a byte budget was full.
+    pub over_budget: u64,
+    /// Older messages dropped on sequenced channels.
+    pub stale: u64,
+    /// Unreliable messages dropped because they could not be decompressed.
+    pub undecodable: u64,
+    /// Sends the socket refused (each a lost packet).
+    pub send_errors: u64,
+    /// Times the connection moved to another address.
+    pub migrations: u64,
+    /// Bytes held for partial and undelivered messages.
+    pub memory_held: u64,
+}
+
+/// What an endpoint has done so far, over all its connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointStats {
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+    /// Datagrams that belonged to no connection and were no handshake: dropped in silence.
+    pub unroutable: u64,
+    /// Handshake packets that were malformed or came where none belongs.
+    pub malformed_handshakes: u64,
+    /// CONNECT packets received.
+    pub connects_received: u64,
+    /// CHALLENGE packets sent.
+    pub challenges_sent: u64,
+    /// Clients turned away with REJECT or VERSION_MISMATCH.
+    pub rejected: u64,
+    /// Pending handshakes dropped for age or number.
+    pub handshakes_expired: u64,
+    /// X25519 key agreements done.
+    pub key_agreements: u64,
+    /// Key agreements refused because the budget was used up.
+    pub key_agreements_refused: u64,
+    /// Connections established.
+    pub connections_established: u64,
+    /// Connections ended.
+    pub connections_ended: u64,
+}
