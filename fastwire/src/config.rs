@@ -198,7 +198,12 @@ impl Limits {
     fn validate(&self) -> Result<(), ConfigError> {
         at_least("limits.pending_handshakes", self.pending_handshakes, 1, "at least 1")?;
         at_least("limits.pending_handshakes_per_ip", self.pending_handshakes_per_ip, 1, "at least 1")?;
-        at_least("limits.key_agreements_per_second", self.key_agreements_per_second as usize, 1, "at least 1")?;
+        at_least(
+            "limits.key_agreements_per_second",
+            self.key_agreements_per_second as usize,
+            1,
+            "at least 1",
+        )?;
         at_least("limits.send_queue_bytes", self.send_queue_bytes, 1 << 20, "at least 1048576 bytes")?;
         at_least("limits.send_queue_messages", self.send_queue_messages, 16, "at least 16")?;
         at_least("limits.receive_budget", self.receive_budget, 1 << 20, "at least 1048576 bytes")

@@ -79,7 +79,9 @@ pub enum ConnectError {
     #[error("the server refused with reason {0}")]
     Refused(u8),
     /// The server chose a cipher that this client's configuration does not allow.
-    #[error("the server chose cipher suite {0}, which cipher_preference does not allow; list it there to accept it")]
+    #[error(
+        "the server chose cipher suite {0}, which cipher_preference does not allow; list it there to accept it"
+    )]
     CipherRefused(u8),
     /// The application closed the connection before it was established.
     #[error("closed by the application before it was established")]
@@ -133,6 +135,9 @@ pub enum ConnectionError {
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Protocol(String),
+    /// A reliable message can no longer be delivered to this peer.
+    #[error("a reliable message can no longer be delivered: {0}")]
+    Undeliverable(String),
     /// A reliable message could not be decompressed.
     #[error("a reliable message could not be decompressed: {0}")]
     Decompression(String),

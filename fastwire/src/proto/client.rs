@@ -32,7 +32,7 @@ pub(super) fn handle_bare<C: Cipher, Z: Compressor, G: CongestionController>(
                     let suites = &*endpoint.parts.suites;
                     if handshake.handle_challenge(challenge, path, &endpoint.config, suites, now) {
                         endpoint.stats.key_agreements += 1;
-                        connection.on_candidate(&endpoint.config, now);
+                        connection.on_candidate(&endpoint.config);
                     }
                 }
                 BareControl::Reject(reject) => handshake.handle_refusal(rejection(reject), now),
@@ -67,14 +67,16 @@ pub(super) fn handle_timeout<C: Cipher, Z: Compressor, G: CongestionController>(
     // The server was restarted: the old connection ends, and a new one goes on with the server's answer.
     endpoint.with_connection(id, now, |connection, env| connection.end(DisconnectReason::Timeout, env));
     let timeout = endpoint.config.handshake_timeout;
-    let Some(mut handshake) = ClientHandshake::new(&[path.1], path.0, revival.keys, timeout, now) else { return };
+    let Some(mut handshake) = ClientHandshake::new(&[path.1], path.0, revival.keys, timeout, now) else {
+        return;
+    };
     let taken = handshake.handle_challenge(&challenge, path, &endpoint.config, &*endpoint.parts.suites, now);
     let id = endpoint.add_connection(path, now);
     if let Some(connection) = endpoint.connections.get_mut(id) {
         connection.handshake = Some(Box::new(handshake));
         if taken {
             endpoint.stats.key_agreements += 1;
-            connection.on_candidate(&endpoint.config, now);
+            connection.on_candidate(&endpoint.config);
         }
     }
     endpoint.with_connection(id, now, |_, _| {});

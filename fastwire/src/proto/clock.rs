@@ -61,6 +61,9 @@ mod tests {
         let mut clock = Clock::new(start);
         assert_eq!(clock.advance(start + Duration::from_secs(3600)), start + MAX_GAP);
         assert_eq!(clock.advance(start), start + MAX_GAP);
-        assert_eq!(clock.advance(start + Duration::from_millis(5)), start + MAX_GAP + Duration::from_millis(5));
+        assert_eq!(
+            clock.advance(start + Duration::from_millis(5)),
+            start + MAX_GAP + Duration::from_millis(5)
+        );
     }
 }

@@ -108,7 +108,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let mut result = Err(SendError::ConnectionClosed);
         let compressed = wire.is_some();
         let wire = wire.unwrap_or_else(|| message.clone());
-        self.with_connection(id, now, |connection, _| result = connection.enqueue(&wire, channel, content, now));
+        self.with_connection(id, now, |connection, _| {
+            result = connection.enqueue(&wire, channel, content, now)
+        });
         // The caller gets back what it gave, not what would have travelled.
         match result {
             Err(SendError::QueueFull(_)) if compressed => Err(SendError::QueueFull(message)),
@@ -261,7 +263,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// Fills `out` with key material that both ends of a connection, and nobody else, can compute. Compared
     /// at login over a trusted way, it shows a man in the middle. Gives `false` for no such connection.
     pub fn export_keying_material(&self, id: ConnectionId, label: &[u8], out: &mut [u8]) -> bool {
-        self.connections.get(id).and_then(|connection| connection.export(label, out)).is_some_and(|r| r.is_ok())
+        self.connections
+            .get(id)
+            .and_then(|connection| connection.export(label, out))
+            .is_some_and(|r| r.is_ok())
     }
 
     /// The application's own data of a connection.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use fastwire_compress::{Compressor, Encoding, MAX_DECOMPRESSED_SIZE};
-use fastwire_congestion::{ControllerFactory, CongestionController, PathInfo};
+use fastwire_congestion::{CongestionController, ControllerFactory, PathInfo};
 use fastwire_crypto::{Cipher, CipherSuites, KeyPair, PublicKey};
 use fastwire_reliability::{Delivery, Outcome};
 use fastwire_wire::{Control, FragmentFlags};
@@ -73,7 +73,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     ///
     /// # Errors
     /// The first field of `config` that cannot work.
-    pub fn server(config: &ServerConfig, parts: Parts<C, Z, G>, seed: [u8; 32], now: Instant) -> Result<Self, ConfigError> {
+    pub fn server(
+        config: &ServerConfig,
+        parts: Parts<C, Z, G>,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
         let mut endpoint = Self::new(config.common()?, Side::Server, parts, seed, now);
         let keys = KeyPair::from_secret(endpoint.entropy.bytes());
         endpoint.router = Some(Router::new(
@@ -90,7 +95,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     ///
     /// # Errors
     /// The first field of `config` that cannot work.
-    pub fn client(config: &ClientConfig, parts: Parts<C, Z, G>, seed: [u8; 32], now: Instant) -> Result<Self, ConfigError> {
+    pub fn client(
+        config: &ClientConfig,
+        parts: Parts<C, Z, G>,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
         Ok(Self::new(config.common()?, Side::Client, parts, seed, now))
     }
 
@@ -230,7 +240,8 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         if !self.ready.is_empty() || !self.answers.is_empty() {
             return Some(self.clock.outside(self.clock.now()));
         }
-        let pending = self.router.as_ref().and_then(|router| router.pending.next_expiry(self.config.handshake_timeout));
+        let pending =
+            self.router.as_ref().and_then(|router| router.pending.next_expiry(self.config.handshake_timeout));
         let next = self.deadlines.next().into_iter().chain(pending).min()?;
         Some(self.clock.outside(next))
     }
@@ -392,11 +403,15 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
     // ---- connections ------------------------------------------------------------------------------
 
-    pub(super) fn add_connection(&mut self, path: (SocketId, std::net::SocketAddr), now: Instant) -> ConnectionId {
+    pub(super) fn add_connection(
+        &mut self,
+        path: (SocketId, std::net::SocketAddr),
+        now: Instant,
+    ) -> ConnectionId {
         let info = PathInfo::new(now, self.config.mtu as u16).with_initial_window(self.config.initial_cwnd);
         let controller = self.parts.controllers.make(&info);
         let (side, config) = (self.side, &self.config);
-        self.connections.insert_with(|id| Connection::new(id, side, path, controller, config, now))
+        self.connections.insert(Connection::new(side, path, controller, config, now))
     }
 
     /// Calls into a connection, then acts upon what changed. The connection is looked at again for
@@ -521,7 +536,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         (path, more)
     }
 
-    fn transmit_handshake<'b>(&mut self, answer: &HandshakeDatagram, buf: &'b mut TransmitBuf) -> Transmit<'b> {
+    fn transmit_handshake<'b>(
+        &mut self,
+        answer: &HandshakeDatagram,
+        buf: &'b mut TransmitBuf,
+    ) -> Transmit<'b> {
         buf.push_datagram(&answer.bytes);
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += answer.bytes.len() as u64;
@@ -559,7 +578,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
     /// The messages that a connection still holds become events, so that they come before its end.
     fn drain_messages(&mut self, id: ConnectionId) {
-        while let Some(delivery) = self.connections.get_mut(id).and_then(|connection| connection.poll_delivery()) {
+        while let Some(delivery) =
+            self.connections.get_mut(id).and_then(|connection| connection.poll_delivery())
+        {
             let message = self.expand(id, delivery);
             self.events.extend(message);
         }
@@ -600,7 +621,8 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
 /// Without a cipher nothing proves that the client holds the token but the token itself.
 fn is_response(datagram: &[u8], token: &[u8; 32]) -> bool {
-    let Some((_, body)) = datagram.split_at_checked(fastwire_wire::CONTROL_PREFIX.len()) else { return false };
+    let Some((_, body)) = datagram.split_at_checked(fastwire_wire::CONTROL_PREFIX.len()) else {
+        return false;
+    };
     matches!(Control::decode(body), Ok((Control::Response { token: theirs }, _)) if theirs == *token)
 }
-

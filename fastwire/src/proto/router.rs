@@ -139,14 +139,14 @@ impl<C> Router<C> {
             let same_dictionary = connect.dictionary_hash == dictionary_hash(config);
             let same = connect.compression == config.compression.algorithm.id()
                 && (connect.compression != Algorithm::Zstd.id() || same_dictionary);
-            let terms = Terms { compression: if same { our_compression(config) } else { UNCOMPRESSED }, ..terms };
+            let terms =
+                Terms { compression: if same { our_compression(config) } else { UNCOMPRESSED }, ..terms };
             if now.saturating_duration_since(self.keys_made) >= KEY_LIFETIME {
                 self.keys = Arc::new(KeyPair::from_secret(entropy.bytes()));
                 self.keys_made = now;
             }
             let ack = u8::from(!same);
-            let pending =
-                Pending::new(meta.remote, meta.socket, connect.clone(), terms, ack, Arc::clone(&self.keys), now);
+            let pending = Pending::new(meta.remote, connect, terms, ack, Arc::clone(&self.keys), now);
             stats.handshakes_expired += self.pending.insert(pending);
         }
         match self.pending.find(meta.remote, &connect.public_key) {

@@ -2,7 +2,9 @@
 
 use bytes::BytesMut;
 use fastwire_compress::{Algorithm, Method};
-use fastwire_crypto::{Cipher, CipherSuite, CipherSuites, KeyError, KeyPair, Opener, PublicKey, Sealer, SessionKeys};
+use fastwire_crypto::{
+    Cipher, CipherSuite, CipherSuites, KeyError, KeyPair, Opener, PublicKey, Sealer, SessionKeys,
+};
 use fastwire_wire::{BatchCursor, Features};
 use smallvec::SmallVec;
 
@@ -108,7 +110,11 @@ impl<C: Cipher> Session<C> {
     ) -> Result<OpenedPacket, fastwire_crypto::OpenError> {
         let packet = datagram.get_mut(start..end).unwrap_or_default();
         let opened = self.opener.open(packet)?;
-        Ok(OpenedPacket { start: start + opened.range.start, end: start + opened.range.end, newest: opened.newest })
+        Ok(OpenedPacket {
+            start: start + opened.range.start,
+            end: start + opened.range.end,
+            newest: opened.newest,
+        })
     }
 
     /// Features in use.

@@ -25,15 +25,14 @@ impl<T> Slab<T> {
         self.len
     }
 
-    /// Makes a place, and in it what `make` builds from its id.
-    pub(crate) fn insert_with(&mut self, make: impl FnOnce(ConnectionId) -> T) -> ConnectionId {
+    pub(crate) fn insert(&mut self, value: T) -> ConnectionId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 1, value: None });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
         let id = ConnectionId::new(index, slot.generation);
-        slot.value = Some(Box::new(make(id)));
+        slot.value = Some(Box::new(value));
         self.len += 1;
         id
     }
@@ -71,9 +70,9 @@ mod tests {
     #[test]
     fn an_old_id_finds_nothing() {
         let mut slab = Slab::new();
-        let first = slab.insert_with(|_| "first");
+        let first = slab.insert("first");
         assert_eq!(slab.remove(first).as_deref(), Some(&"first"));
-        let second = slab.insert_with(|_| "second");
+        let second = slab.insert("second");
         assert_eq!(first.index(), second.index());
         assert_eq!(slab.get(first), None);
         assert_eq!(slab.get(second), Some(&"second"));

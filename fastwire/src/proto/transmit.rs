@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use fastwire_crypto::{Cipher, SealError, Sealer};
-use fastwire_wire::{FragmentHeader, PacketHeader};
+use fastwire_crypto::{Cipher, Sealer};
+use fastwire_wire::{Features, FragmentHeader, PacketHeader};
 
 use crate::transport::{SocketId, Transmit};
 
@@ -30,7 +30,13 @@ pub struct TransmitBuf {
 impl TransmitBuf {
     /// A buffer for up to `max_segments` datagrams a send call (what the transport can take; at least 1).
     pub fn new(max_segments: usize) -> Self {
-        Self { bytes: Vec::new(), max_segments: max_segments.max(1), segment_size: 0, segments: 0, closed: false }
+        Self {
+            bytes: Vec::new(),
+            max_segments: max_segments.max(1),
+            segment_size: 0,
+            segments: 0,
+            closed: false,
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -79,8 +85,8 @@ impl TransmitBuf {
     }
 
     pub(crate) fn transmit(&self, socket: SocketId, destination: SocketAddr) -> Transmit<'_> {
-        Transmit::new(socket, destination, &self.bytes)
-            .with_segment_size((self.segments > 1).then_some(self.segment_size))
+        let segment_size = (self.segments > 1).then_some(self.segment_size);
+        Transmit { segment_size, ..Transmit::new(socket, destination, &self.bytes) }
     }
 }
 
@@ -94,6 +100,14 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
+    /// The most that asking for `features` can lead to.
+    pub(crate) fn most(features: Features) -> Self {
+        Self {
+            token: features.contains(Features::CONNECTION_MIGRATION).then_some([0; 8]),
+            batched: features.contains(Features::SEND_BATCHING),
+        }
+    }
+
     /// Bytes of one datagram that the framing takes where it carries one packet.
     pub(crate) fn overhead(&self) -> usize {
         let token = if self.token.is_some() { 8 } else { 0 };
@@ -137,7 +151,7 @@ pub(crate) enum Refused {
     /// The train is full, or the packet is larger than its segments: send first.
     Full,
     /// The keys are used up.
-    Keys(SealError),
+    Keys,
 }
 
 impl<'b> DatagramBuilder<'b> {
@@ -163,10 +177,10 @@ impl<'b> DatagramBuilder<'b> {
         self.buf.bytes.resize(start + sealed, 0);
         let room = self.buf.bytes.get_mut(start..).unwrap_or_default();
         write_plaintext(packet, room.get_mut(sealer.prefix_len()..).unwrap_or_default());
-        if let Err(error) = sealer.seal(room) {
+        if sealer.seal(room).is_err() {
             self.buf.bytes.truncate(start - length);
             self.drop_if_empty();
-            return Err(Refused::Keys(error));
+            return Err(Refused::Keys);
         }
         if let Some(open) = &mut self.open {
             open.packets += 1;

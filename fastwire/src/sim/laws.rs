@@ -45,7 +45,15 @@ impl Ledger {
     /// A ledger for a channel of `mode`. Different salts give different contents.
     #[must_use]
     pub fn new(mode: DeliveryMode, salt: u64) -> Self {
-        Self { mode, salt, lengths: Vec::new(), arrived: Vec::new(), short: HashMap::new(), delivered: 0, next: 0 }
+        Self {
+            mode,
+            salt,
+            lengths: Vec::new(),
+            arrived: Vec::new(),
+            short: HashMap::new(),
+            delivered: 0,
+            next: 0,
+        }
     }
 
     /// The next message, of `len` bytes; call [`on_sent`](Self::on_sent) when it was accepted for sending.
@@ -93,7 +101,8 @@ impl Ledger {
         let number = self.next;
         let expected = self.lengths.get(number).map(|len| content(self.salt, number, *len as usize));
         if expected.as_deref() != Some(data) {
-            let what = expected.map_or("nothing".to_owned(), |e| format!("message {number} of {} bytes", e.len()));
+            let what =
+                expected.map_or("nothing".to_owned(), |e| format!("message {number} of {} bytes", e.len()));
             return Err(self.broken(format!("expected {what}, got {} bytes", data.len())));
         }
         self.next += 1;
@@ -106,7 +115,10 @@ impl Ledger {
                 *left -= 1;
                 Ok(())
             }
-            _ => Err(self.broken(format!("a message of {} bytes was never sent, or arrived twice", data.len()))),
+            _ => {
+                Err(self
+                    .broken(format!("a message of {} bytes was never sent, or arrived twice", data.len())))
+            }
         }
     }
 
@@ -173,8 +185,11 @@ mod tests {
 
     #[test]
     fn order_loss_duplicates_and_changes_are_seen() {
-        for mode in [DeliveryMode::ReliableOrdered, DeliveryMode::ReliableUnordered, DeliveryMode::UnreliableSequenced]
-        {
+        for mode in [
+            DeliveryMode::ReliableOrdered,
+            DeliveryMode::ReliableUnordered,
+            DeliveryMode::UnreliableSequenced,
+        ] {
             let (mut good, messages) = ledger(mode, &[20, 30, 40]);
             assert!(messages.iter().all(|message| good.on_delivered(message).is_ok()), "{mode:?}");
             assert!(good.is_complete());

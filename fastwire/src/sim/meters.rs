@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fastwire_crypto::{Aead, AeadLimits, BuiltinSuites, Cipher, CipherError, CipherSuite, CipherSuites, KeyError};
+use fastwire_crypto::{
+    Aead, AeadLimits, BuiltinSuites, Cipher, CipherError, CipherSuite, CipherSuites, KeyError,
+};
 
 /// Everything that must not happen, with how often it did. All zero in a sound run.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -35,11 +35,17 @@
 //! ```
 
 mod config;
+mod laws;
 mod link;
+mod meters;
 mod net;
 mod rng;
+mod world;
 
 pub use config::{LinkConfig, LinkConfigError, Loss, Reorder};
+pub use laws::{BrokenLaw, Ledger};
 pub use link::{Delivery, Link, LinkStats};
+pub use meters::{MeterReport, MeteredAead};
 pub use net::{Arrived, Network};
 pub use rng::Rng;
+pub use world::{Drive, NodeId, SimEndpoint, World};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fastwire_compress::BuiltinCompressor;
 use fastwire_congestion::{BuiltinController, BuiltinControllers, CongestionMode};
 
-use super::meters::{AmplificationMeter, MeteredAead, MeterReport, NonceMeter};
+use super::meters::{AmplificationMeter, MeterReport, MeteredAead, NonceMeter};
 use super::{LinkConfig, LinkConfigError, Network, Rng};
 use crate::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
 use crate::transport::{RecvMeta, SocketId};
@@ -142,8 +142,8 @@ impl World {
             Config::Server(c) => (&c.compression, c.congestion, c.initial_cwnd),
             Config::Client(c) => (&c.compression, c.congestion, c.initial_cwnd),
         };
-        let compressor =
-            BuiltinCompressor::new(compression).map_err(|error| ConfigError::Compression(error.to_string()))?;
+        let compressor = BuiltinCompressor::new(compression)
+            .map_err(|error| ConfigError::Compression(error.to_string()))?;
         let parts = Parts {
             suites: Box::new(self.nonces.clone()),
             compressor,
@@ -175,7 +175,12 @@ impl World {
     ///
     /// # Errors
     /// The first parameter of `config` out of its range.
-    pub fn line(&mut self, client: NodeId, server: NodeId, config: LinkConfig) -> Result<(), LinkConfigError> {
+    pub fn line(
+        &mut self,
+        client: NodeId,
+        server: NodeId,
+        config: LinkConfig,
+    ) -> Result<(), LinkConfigError> {
         let to = self.address(server);
         for (_, from) in self.nodes[client.0].sockets.clone() {
             self.network.set_line(from, to, config.clone())?;
@@ -298,7 +303,8 @@ impl World {
             let found = self.nodes.iter().position(|node| node.sockets.iter().any(|(_, a)| *a == arrived.to));
             let Some(index) = found else { continue };
             let node = &mut self.nodes[index];
-            let socket = node.sockets.iter().find(|(_, a)| *a == arrived.to).map_or(SocketId::PRIMARY, |(s, _)| *s);
+            let socket =
+                node.sockets.iter().find(|(_, a)| *a == arrived.to).map_or(SocketId::PRIMARY, |(s, _)| *s);
             if node.endpoint.is_none() {
                 continue;
             }
@@ -366,7 +372,9 @@ impl World {
         }
         let is_server = matches!(node.config, Config::Server(_));
         while let Some(transmit) = endpoint.poll_transmit(now, &mut node.buf) {
-            let Some((_, from)) = node.sockets.iter().find(|(socket, _)| *socket == transmit.socket) else { continue };
+            let Some((_, from)) = node.sockets.iter().find(|(socket, _)| *socket == transmit.socket) else {
+                continue;
+            };
             for datagram in transmit.segments() {
                 if datagram.len() > node.mtu {
                     self.oversized += 1;
@@ -392,6 +400,5 @@ impl World {
 }
 
 fn controllers(mode: CongestionMode, initial_cwnd: u32) -> BuiltinControllers {
-    let _ = initial_cwnd;
-    BuiltinControllers::new(mode)
+    BuiltinControllers { initial_window: initial_cwnd, ..BuiltinControllers::new(mode) }
 }

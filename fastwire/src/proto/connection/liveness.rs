@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::Cipher;
+use fastwire_reliability::GiveUp;
 
 use super::{Change, Closing, Connection, Env};
 use crate::config::CommonConfig;
@@ -21,10 +22,12 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             return;
         }
         env.outcome.clear();
-        if let Err(violation) = self.channels.handle_timeout(now, env.outcome) {
-            self.fail_violation(violation, now, env);
-        } else {
-            self.tell_controller(env.outcome, now);
+        match self.channels.handle_timeout(now, env.outcome) {
+            Ok(()) => self.tell_controller(env.outcome, now),
+            Err(GiveUp::MaxRetransmits { repeats, .. }) => {
+                self.fail(ConnectionError::MaxRetransmits(repeats), now, env);
+            }
+            Err(other) => self.fail(ConnectionError::Undeliverable(other.to_string()), now, env),
         }
         if self.channels.sequence_exhausted() && self.closing.is_none() {
             self.fail(ConnectionError::Exhausted("sequence numbers"), now, env);
@@ -63,7 +66,13 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     }
 
     /// Begins to close: queued reliable messages may leave for `linger`, then the peer is told.
-    pub(crate) fn close(&mut self, reason: DisconnectReason, linger: Duration, now: Instant, env: &mut Env<'_>) {
+    pub(crate) fn close(
+        &mut self,
+        reason: DisconnectReason,
+        linger: Duration,
+        now: Instant,
+        env: &mut Env<'_>,
+    ) {
         match self.state {
             ConnectionState::Connecting => {
                 self.state = ConnectionState::Disconnected;
@@ -95,7 +104,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         }
         env.changes.push(Change::Failed(error));
         self.state = ConnectionState::Disconnecting;
-        let closing = Closing { reason: DisconnectReason::Error, linger_until: now, farewells: 0, next_farewell: now };
+        let closing =
+            Closing { reason: DisconnectReason::Error, linger_until: now, farewells: 0, next_farewell: now };
         self.closing = Some(closing);
         self.owed.disconnect = true;
     }

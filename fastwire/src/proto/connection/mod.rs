@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fastwire_congestion::{Acked, Congestion, CongestionController, CongestionKind, InFlight, RttSample, Spurious};
+use fastwire_congestion::{
+    Acked, Congestion, CongestionController, CongestionKind, InFlight, Lost, RttSample, Spurious,
+};
 use fastwire_crypto::{Cipher, KeyError, KeyPair};
 use fastwire_reliability::{
     Bandwidth, Channels, ChannelsConfig, Delivery, Outcome, Peer, PushError, RecoveryProfile,
@@ -29,7 +31,7 @@ use super::session::Session;
 use super::{Side, transmit::Framing};
 use crate::config::CommonConfig;
 use crate::transport::SocketId;
-use crate::{ConnectionError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, SendError};
+use crate::{ConnectionError, ConnectionState, ConnectionStats, DisconnectReason, SendError};
 
 pub(crate) use self::receive::{Receipt, opens};
 
@@ -100,7 +102,6 @@ struct Closing {
 
 /// One connection, established or on its way there.
 pub(crate) struct Connection<C, G> {
-    pub(crate) id: ConnectionId,
     side: Side,
     state: ConnectionState,
     path: Path,
@@ -137,7 +138,6 @@ pub(crate) struct Connection<C, G> {
 
 impl<C: Cipher, G: CongestionController> Connection<C, G> {
     pub(crate) fn new(
-        id: ConnectionId,
         side: Side,
         (socket, remote): (SocketId, SocketAddr),
         controller: G,
@@ -152,12 +152,11 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         let mut channels_config = ChannelsConfig::default();
         channels_config.max_queued_bytes = config.limits.send_queue_bytes;
         channels_config.max_queued_messages = config.limits.send_queue_messages;
-        channels_config.receive_budget = config.limits.receive_budget;
+        channels_config.receive_budget = Some(config.limits.receive_budget);
         channels_config.fragment_timeout = config.fragment_timeout;
         channels_config.max_retransmits = config.max_retransmits;
         channels_config.connection_timeout = config.connection_timeout;
-        Self {
-            id,
+        let mut connection = Self {
             side,
             state: ConnectionState::Connecting,
             path: Path::new(socket, remote),
@@ -184,7 +183,10 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             is_ready: false,
             is_deliverable: false,
             is_paused: false,
-        }
+        };
+        // A message may be queued before the framing is agreed: leave room for what we ask for.
+        connection.channels.set_piece_size(piece_size(DEFAULT_MTU, Framing::most(config.features)));
+        connection
     }
 
     pub(crate) fn side(&self) -> Side {
@@ -248,9 +250,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
 
     /// The framing of what we send, and with it the largest piece.
     fn cut_to_fit(&mut self, config: &CommonConfig) {
-        let framing = self.framing();
-        let headers = WIRE_OVERHEAD + PacketHeader::MAX_LEN + FragmentHeader::LEN;
-        self.channels.set_piece_size(self.max_datagram(config) - headers - framing.overhead());
+        self.channels.set_piece_size(piece_size(self.max_datagram(config), self.framing()));
     }
 
     fn framing(&self) -> Framing {
@@ -264,23 +264,29 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     }
 
     /// A CHALLENGE was answered: what is sent from now on goes under its keys, to where it came from.
-    pub(crate) fn on_candidate(&mut self, config: &CommonConfig, now: Instant) {
+    pub(crate) fn on_candidate(&mut self, config: &CommonConfig) {
         if let Some(candidate) = self.handshake.as_ref().and_then(|handshake| handshake.candidates.last()) {
             self.path = Path::new(candidate.socket, candidate.remote);
         }
         self.cut_to_fit(config);
         // PROTOCOL A5: a base server acknowledges nothing before its first heartbeat, unless there is data.
         if !self.channels.has_outgoing() {
-            self.channels.push_probe(0, now);
+            self.channels.push_probe(0);
         }
     }
 
     /// Queues a message. `content` says how it was compressed.
-    pub(crate) fn enqueue(&mut self, message: &Bytes, channel: u8, content: FragmentFlags, now: Instant) -> Result<(), SendError> {
+    pub(crate) fn enqueue(
+        &mut self,
+        message: &Bytes,
+        channel: u8,
+        content: FragmentFlags,
+        now: Instant,
+    ) -> Result<(), SendError> {
         if !matches!(self.state, ConnectionState::Connecting | ConnectionState::Connected) {
             return Err(SendError::ConnectionClosed);
         }
-        self.channels.push(channel, message.clone(), content, now).map_err(|error| match error {
+        self.channels.push(channel, message, content, now).map_err(|error| match error {
             PushError::InvalidChannel { channel, channels } => {
                 SendError::InvalidChannel { channel, last: (channels - 1) as u8 }
             }
@@ -332,17 +338,38 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         let in_flight = InFlight::new(packets, bytes);
         if outcome.newly_acked_packets > 0 {
             let rtt = self.channels.rtt();
-            let sample = RttSample { latest: rtt.latest(), smoothed: rtt.smoothed(), var: rtt.variance(), min: rtt.min() };
+            let sample = RttSample {
+                latest: rtt.latest(),
+                smoothed: rtt.smoothed(),
+                var: rtt.variance(),
+                min: rtt.min(),
+            };
             let sent_at = outcome.newest_acked_sent_at.unwrap_or(now);
-            let acked = Acked::new(now, outcome.newly_acked_packets, outcome.newly_acked_bytes, sent_at, in_flight, sample);
+            let acked = Acked::new(
+                now,
+                outcome.newly_acked_packets,
+                outcome.newly_acked_bytes,
+                sent_at,
+                in_flight,
+                sample,
+            );
             self.controller.on_acked(&acked);
         }
+        if outcome.lost_packets > 0 {
+            self.controller.on_lost(&Lost::new(now, outcome.lost_packets, outcome.lost_bytes, in_flight));
+        }
         if outcome.spurious > 0 {
-            self.controller.on_spurious(&Spurious::new(now, outcome.spurious));
+            self.controller.on_spurious(&Spurious::new(now, outcome.spurious, 0));
         }
         if let Some(event) = &outcome.congestion {
             let kind = if event.persistent { CongestionKind::Persistent } else { CongestionKind::Loss };
-            self.controller.on_congestion(&Congestion::new(now, kind, event.lost_packets, event.lost_bytes, in_flight));
+            self.controller.on_congestion(&Congestion::new(
+                now,
+                kind,
+                event.lost_packets,
+                event.lost_bytes,
+                in_flight,
+            ));
         }
     }
 
@@ -418,4 +445,9 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     pub(crate) fn start_revival(&mut self, keys: KeyPair, now: Instant) {
         self.revival = Some(Box::new(Revival::new(keys, now)));
     }
+}
+
+/// The largest piece of a message that a datagram has room for (PROTOCOL A7).
+fn piece_size(max_datagram: usize, framing: Framing) -> usize {
+    max_datagram - WIRE_OVERHEAD - PacketHeader::MAX_LEN - FragmentHeader::LEN - framing.overhead()
 }

@@ -111,7 +111,14 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     }
 
     /// Moves to where the newest packet came from, if the connection may move (PROTOCOL A10).
-    fn follow(&mut self, now: Instant, meta: &RecvMeta, bytes: u64, opened: &[OpenedPacket], env: &mut Env<'_>) {
+    fn follow(
+        &mut self,
+        now: Instant,
+        meta: &RecvMeta,
+        bytes: u64,
+        opened: &[OpenedPacket],
+        env: &mut Env<'_>,
+    ) {
         if meta.remote == self.path.remote {
             self.path.on_received(bytes);
             return;
@@ -170,7 +177,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
                 self.handle_ack(now, meta, header, env);
             }
             Control::Disconnect => {
-                let reason = self.closing.as_ref().map_or(DisconnectReason::Graceful, |closing| closing.reason);
+                let reason =
+                    self.closing.as_ref().map_or(DisconnectReason::Graceful, |closing| closing.reason);
                 env.changes.push(Change::Ended(reason));
                 self.state = ConnectionState::Disconnected;
             }
@@ -178,7 +186,14 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         }
     }
 
-    fn handle_data(&mut self, now: Instant, meta: &RecvMeta, header: &PacketHeader, mut body: Bytes, env: &mut Env<'_>) {
+    fn handle_data(
+        &mut self,
+        now: Instant,
+        meta: &RecvMeta,
+        header: &PacketHeader,
+        mut body: Bytes,
+        env: &mut Env<'_>,
+    ) {
         self.confirm();
         self.handle_ack(now, meta, header, env);
         let fragment = if header.flags.contains(PacketFlags::FRAGMENT) {
@@ -200,7 +215,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
 
     fn handle_ack(&mut self, now: Instant, meta: &RecvMeta, header: &PacketHeader, env: &mut Env<'_>) {
         env.outcome.clear();
-        let result = self.channels.acknowledge(header.channel, header.ack, header.ack_field, now, env.outcome);
+        let result =
+            self.channels.acknowledge(header.channel, header.ack, header.ack_field, now, env.outcome);
         if let Err(violation) = result {
             return self.fail_violation(violation, now, env);
         }
@@ -219,12 +235,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         }
     }
 
-    pub(super) fn fail_violation(&mut self, violation: Violation, now: Instant, env: &mut Env<'_>) {
-        let error = match violation {
-            Violation::MaxRetransmits { repeats } => ConnectionError::MaxRetransmits(repeats),
-            other => ConnectionError::Protocol(other.to_string()),
-        };
-        self.fail(error, now, env);
+    fn fail_violation(&mut self, violation: Violation, now: Instant, env: &mut Env<'_>) {
+        self.fail(ConnectionError::Protocol(violation.to_string()), now, env);
     }
 }
 
@@ -240,12 +252,14 @@ fn open_datagram<C: Cipher>(
     for range in &ranges {
         match session.open(datagram, *range) {
             Ok(packet) => opened.push(packet),
-            Err(OpenError::Replayed) => counters.replayed += 1,
+            Err(OpenError::Replayed { .. }) => counters.replayed += 1,
             Err(_) => counters.forged += 1,
         }
     }
     let whole = (0, datagram.len());
-    if opened.is_empty() && ranges.as_slice() != [whole] && session.is_sealed()
+    if opened.is_empty()
+        && ranges.as_slice() != [whole]
+        && session.is_sealed()
         && let Ok(packet) = session.open(datagram, whole)
     {
         opened.push(packet);

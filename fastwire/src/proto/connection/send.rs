@@ -44,7 +44,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
                     more = true;
                     break;
                 }
-                Err(Refused::Keys(_)) => {
+                Err(Refused::Keys) => {
                     drop(builder);
                     self.fail(ConnectionError::Exhausted("keys"), now, env);
                     return false;
@@ -124,12 +124,19 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             Next::Data(out) => {
                 let (ack, ack_field) = self.channels.header_ack(out.channel);
                 let flags = if out.fragment.is_some() { PacketFlags::FRAGMENT } else { PacketFlags::EMPTY };
-                let header = PacketHeader { flags, channel: out.channel, sequence: out.sequence, ack, ack_field };
+                let header =
+                    PacketHeader { flags, channel: out.channel, sequence: out.sequence, ack, ack_field };
                 Packet { header, fragment: out.fragment, payload: &out.payload }
             }
         };
-        let candidate = || Some(&mut self.handshake.as_mut()?.candidates.last_mut()?.session);
-        let Some(session) = self.session.as_mut().or_else(candidate) else { return Ok(None) };
+        let session = match (&mut self.session, &mut self.handshake) {
+            (Some(session), _) => Some(session),
+            (None, Some(handshake)) => {
+                handshake.candidates.last_mut().map(|candidate| &mut candidate.session)
+            }
+            (None, None) => None,
+        };
+        let Some(session) = session else { return Ok(None) };
         builder.packet(&mut session.sealer, &packet).map(Some)
     }
 

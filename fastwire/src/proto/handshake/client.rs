@@ -12,11 +12,11 @@ use fastwire_wire::{
     CONTROL_PREFIX, Challenge, Connect, Control, Features, PROTOCOL_VERSION, Reject, VersionMismatch,
 };
 
+use crate::ConnectError;
 use crate::config::CommonConfig;
 use crate::proto::Side;
 use crate::proto::session::{Session, Terms, UNCOMPRESSED};
 use crate::transport::SocketId;
-use crate::ConnectError;
 
 /// CONNECT and RESPONSE go out again every 100 ms for 2 s, then ever slower up to every 500 ms.
 const REPEAT: Duration = Duration::from_millis(100);
@@ -129,7 +129,13 @@ impl<C: Cipher> ClientHandshake<C> {
         Some(Self {
             started: now,
             timeout,
-            attempts: vec![Attempt { remote: first, socket, keys, connect: Repeats::new(now), answered: false }],
+            attempts: vec![Attempt {
+                remote: first,
+                socket,
+                keys,
+                connect: Repeats::new(now),
+                answered: false,
+            }],
             waiting,
             next_address: now + NEXT_ADDRESS,
             second_port: false,
@@ -265,7 +271,8 @@ impl<C: Cipher> ClientHandshake<C> {
 pub(crate) fn our_compression(config: &CommonConfig) -> Method {
     Method {
         algorithm: config.compression.algorithm,
-        dictionary: config.compression.algorithm == Algorithm::Zstd && config.compression.dictionary.is_some(),
+        dictionary: config.compression.algorithm == Algorithm::Zstd
+            && config.compression.dictionary.is_some(),
     }
 }
 

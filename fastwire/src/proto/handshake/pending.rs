@@ -14,7 +14,6 @@ use smallvec::SmallVec;
 
 use crate::config::Limits;
 use crate::proto::session::{Session, Terms};
-use crate::transport::SocketId;
 
 /// At most this many handshakes from one IP address and port, told apart by the client's key.
 const PER_ADDRESS: usize = 4;
@@ -22,7 +21,6 @@ const PER_ADDRESS: usize = 4;
 /// One unfinished handshake.
 pub(crate) struct Pending<C> {
     pub(crate) remote: SocketAddr,
-    pub(crate) socket: SocketId,
     pub(crate) connect: Connect,
     pub(crate) terms: Terms,
     /// 0 = compression as asked, 1 = it differs.
@@ -41,7 +39,6 @@ pub(crate) struct Pending<C> {
 impl<C> Pending<C> {
     pub(crate) fn new(
         remote: SocketAddr,
-        socket: SocketId,
         connect: Connect,
         terms: Terms,
         compression_ack: u8,
@@ -50,7 +47,6 @@ impl<C> Pending<C> {
     ) -> Self {
         Self {
             remote,
-            socket,
             connect,
             terms,
             compression_ack,
