@@ -367,8 +367,7 @@ mod tests {
 
     #[test]
     fn errors_name_field_value_and_range() {
-        let mut config = ServerConfig::default();
-        config.mtu = 500;
+        let config = ServerConfig { mtu: 500, ..ServerConfig::default() };
         let text = config.validate().expect_err("500 is too small").to_string();
         assert!(text.contains("mtu") && text.contains("500") && text.contains("1200 to 9000"), "{text}");
 

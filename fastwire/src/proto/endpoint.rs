@@ -16,7 +16,7 @@ use super::deadlines::Deadlines;
 use super::entropy::Entropy;
 use super::handshake::client::{HandshakeDatagram, SocketRequest, connect};
 use super::handshake::{BareControl, looks_bare, parse_bare};
-use super::router::Router;
+use super::router::{Arrival, Router};
 use super::session::Session;
 use super::slab::Slab;
 use super::transmit::TransmitBuf;
@@ -273,15 +273,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             Some(BareControl::Connect(connect)) => {
                 let Some(router) = &mut self.router else { return };
                 let books = (&mut self.entropy, &mut self.stats);
-                let answer = router.handle_connect(
-                    connect,
-                    meta,
-                    datagram.len(),
-                    self.connections.len(),
-                    &self.config,
-                    books,
-                    now,
-                );
+                let arrival = Arrival { meta, len: datagram.len(), now };
+                let answer =
+                    router.handle_connect(connect, arrival, self.connections.len(), &self.config, books);
                 if self.answers.len() < MAX_WAITING_ANSWERS {
                     self.answers.extend(answer);
                 }

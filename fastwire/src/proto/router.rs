@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use fastwire_compress::Algorithm;
 use fastwire_crypto::{CipherSuite, KeyPair};
-use fastwire_wire::{Connect, Control, Features, PROTOCOL_VERSION, Reject, RejectReason, VersionMismatch};
+use fastwire_wire::{
+    CONTROL_PREFIX, Connect, Control, Features, PROTOCOL_VERSION, Reject, RejectReason, VersionMismatch,
+};
 
 use super::entropy::Entropy;
 use super::handshake::budget::Budget;
@@ -22,6 +24,15 @@ use crate::{ConnectionId, EndpointStats};
 const KEY_LIFETIME: Duration = Duration::from_secs(60);
 /// An answer to CONNECT is at most this many times as large.
 const AMPLIFICATION: usize = 3;
+
+/// A datagram's circumstances.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) meta: &'a RecvMeta,
+    /// Its size in bytes.
+    pub(crate) len: usize,
+    pub(crate) now: Instant,
+}
 
 /// What only a server has.
 pub(crate) struct Router<C> {
@@ -76,13 +87,12 @@ impl<C> Router<C> {
     pub(crate) fn handle_connect(
         &mut self,
         connect: Connect,
-        meta: &RecvMeta,
-        len: usize,
+        arrival: Arrival<'_>,
         connections: usize,
         config: &CommonConfig,
         (entropy, stats): (&mut Entropy, &mut EndpointStats),
-        now: Instant,
     ) -> Option<HandshakeDatagram> {
+        let Arrival { meta, len, .. } = arrival;
         stats.connects_received += 1;
         let answer = match self.refusal(&connect, meta, connections, config) {
             Some(refusal) => {
@@ -91,7 +101,7 @@ impl<C> Router<C> {
             }
             None => {
                 stats.challenges_sent += 1;
-                self.challenge(connect, meta, len, config, (entropy, stats), now)
+                self.challenge(connect, arrival, config, (entropy, stats))
             }
         };
         let bytes = bare(&answer);
@@ -128,11 +138,9 @@ impl<C> Router<C> {
     fn challenge(
         &mut self,
         connect: Connect,
-        meta: &RecvMeta,
-        len: usize,
+        Arrival { meta, len, now }: Arrival<'_>,
         config: &CommonConfig,
         (entropy, stats): (&mut Entropy, &mut EndpointStats),
-        now: Instant,
     ) -> Control {
         if self.pending.find(meta.remote, &connect.public_key).is_none() {
             let terms = terms(&connect, config, entropy);
@@ -153,8 +161,9 @@ impl<C> Router<C> {
             Some(pending) => {
                 let challenge = pending.challenge(config.application_version);
                 pending.bytes_received += len as u64;
-                pending.bytes_sent += 87;
-                Control::Challenge(challenge)
+                let answer = Control::Challenge(challenge);
+                pending.bytes_sent += (CONTROL_PREFIX.len() + answer.encoded_len()) as u64;
+                answer
             }
             // Cannot be: it was just inserted, and the newest is not evicted.
             None => Control::Reject(Reject { reason: RejectReason::SERVER_FULL }),

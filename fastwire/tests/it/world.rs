@@ -96,7 +96,6 @@ fn all_four_modes_over_a_perfect_line() {
     let mut pair = exchange(pair, 300, |i| i * 7 % 3000, Duration::from_secs(60));
     let stats =
         pair.world.endpoint(pair.client).and_then(|e| e.connection_stats(pair.at_client)).expect("stats");
-    eprintln!("{stats:#?}");
     assert_eq!(stats.retransmits, 0, "{stats:?}");
     assert_eq!(pair.world.report().nonces_reused, 0);
     assert_eq!(pair.world.report().oversized, 0);

@@ -431,7 +431,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
 
     /// Takes over from a connection that was given up: its handshake so far.
     pub(crate) fn take_revival(&mut self, now: Instant) -> Option<(Box<Revival>, Challenge)> {
-        let challenge = self.revival.as_ref()?.verdict(now)?.clone();
+        let challenge = *self.revival.as_ref()?.verdict(now)?;
         Some((self.revival.take()?, challenge))
     }
 

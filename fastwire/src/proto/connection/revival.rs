@@ -36,7 +36,7 @@ impl Revival {
     /// Takes the server's CHALLENGE: from now on the old connection has its last call.
     pub(crate) fn handle_challenge(&mut self, challenge: &Challenge, rto: Duration, now: Instant) {
         if self.answer.is_none() {
-            self.answer = Some((challenge.clone(), now + LAST_CALL.max(rto * 3)));
+            self.answer = Some((*challenge, now + LAST_CALL.max(rto * 3)));
         }
     }
 

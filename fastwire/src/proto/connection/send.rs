@@ -45,7 +45,6 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
                     break;
                 }
                 Err(Refused::Keys) => {
-                    drop(builder);
                     self.fail(ConnectionError::Exhausted("keys"), now, env);
                     return false;
                 }
