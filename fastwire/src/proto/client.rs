@@ -46,7 +46,7 @@ pub(super) fn handle_bare<C: Cipher, Z: Compressor, G: CongestionController>(
         {
             connection.handle_revival_challenge(challenge, now);
         }
-        endpoint.with_connection(id, now, |_, _| {});
+        endpoint.with_connection(id, |_, _| {});
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) fn handle_timeout<C: Cipher, Z: Compressor, G: CongestionController>(
     let path = (connection.socket(), connection.remote());
     let Some((revival, challenge)) = connection.take_revival(now) else { return };
     // The server was restarted: the old connection ends, and a new one goes on with the server's answer.
-    endpoint.with_connection(id, now, |connection, env| connection.end(DisconnectReason::Timeout, env));
+    endpoint.with_connection(id, |connection, env| connection.end(DisconnectReason::Timeout, env));
     let timeout = endpoint.config.handshake_timeout;
     let Some(mut handshake) = ClientHandshake::new(&[path.1], path.0, revival.keys, timeout, now) else {
         return;
@@ -79,7 +79,7 @@ pub(super) fn handle_timeout<C: Cipher, Z: Compressor, G: CongestionController>(
             connection.on_candidate(&endpoint.config);
         }
     }
-    endpoint.with_connection(id, now, |_, _| {});
+    endpoint.with_connection(id, |_, _| {});
 }
 
 /// Starts further attempts that are due, and ends a handshake whose time is up.

@@ -41,7 +41,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.handshake = handshake.map(Box::new);
         }
-        self.with_connection(id, now, |_, _| {});
+        self.with_connection(id, |_, _| {});
         Ok(id)
     }
 
@@ -108,9 +108,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let mut result = Err(SendError::ConnectionClosed);
         let compressed = wire.is_some();
         let wire = wire.unwrap_or_else(|| message.clone());
-        self.with_connection(id, now, |connection, _| {
-            result = connection.enqueue(&wire, channel, content, now)
-        });
+        self.with_connection(id, |connection, _| result = connection.enqueue(&wire, channel, content, now));
         // The caller gets back what it gave, not what would have travelled.
         match result {
             Err(SendError::QueueFull(_)) if compressed => Err(SendError::QueueFull(message)),
@@ -154,14 +152,14 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     ) -> Result<(), UnknownConnection> {
         let now = self.clock.advance(now);
         self.connections.get(id).ok_or(UnknownConnection(id))?;
-        self.with_connection(id, now, |connection, env| connection.close(reason, linger, now, env));
+        self.with_connection(id, |connection, env| connection.close(reason, linger, now, env));
         Ok(())
     }
 
     /// Forgets a connection at once, without telling the peer: it will time out there.
     pub fn abort(&mut self, now: Instant, id: ConnectionId) {
         let now = self.clock.advance(now);
-        self.with_connection(id, now, |connection, env| connection.end(DisconnectReason::Graceful, env));
+        self.with_connection(id, |connection, env| connection.end(DisconnectReason::Graceful, env));
     }
 
     /// Moves a client's connection to a new local socket, as after a change of network. Needs connection
@@ -180,7 +178,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         self.next_socket = self.next_socket.wrapping_add(1).max(1);
         let remote = connection.remote();
         self.socket_requests.push_back(SocketRequest::Open { socket, remote });
-        self.with_connection(id, now, |connection, _| connection.rebind(socket, now));
+        self.with_connection(id, |connection, _| connection.rebind(socket, now));
         Ok(())
     }
 

@@ -1,0 +1,177 @@
+//! The way in: whose datagram is this?
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use fastwire_compress::Compressor;
+use fastwire_congestion::CongestionController;
+use fastwire_crypto::{Cipher, PublicKey};
+use fastwire_wire::Control;
+
+use super::connection::{Receipt, opens};
+use super::handshake::{BareControl, looks_bare, parse_bare};
+use super::router::Arrival;
+use super::session::Session;
+use super::{Endpoint, Side, client};
+use crate::transport::RecvMeta;
+use crate::{ConnectionId, DisconnectReason};
+
+/// Answers to CONNECT that wait to be sent; more are lost packets.
+const MAX_WAITING_ANSWERS: usize = 1024;
+
+impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
+    /// A server's datagram: by address, then as a handshake under way, then by token, then as CONNECT.
+    pub(super) fn route_to_connection(&mut self, now: Instant, meta: &RecvMeta, datagram: BytesMut) {
+        let bare = parse_bare(&datagram);
+        let Some(router) = &mut self.router else { return };
+        let known = router.addresses.get(&meta.remote).copied();
+        let mut datagram = datagram;
+        if let Some(id) = known {
+            match self.offer(id, now, meta, datagram, bare.as_ref(), true) {
+                Receipt::Opened => return,
+                Receipt::NotOpened(back) => datagram = back,
+            }
+        }
+        if self.complete_handshake(now, meta, &datagram, bare.as_ref()) {
+            return;
+        }
+        if let Some(id) = self.by_token(&datagram).filter(|id| Some(*id) != known) {
+            match self.offer(id, now, meta, datagram, bare.as_ref(), known.is_none()) {
+                Receipt::Opened => return,
+                Receipt::NotOpened(back) => datagram = back,
+            }
+        }
+        match bare {
+            Some(BareControl::Connect(connect)) => {
+                let Some(router) = &mut self.router else { return };
+                let books = (&mut self.entropy, &mut self.stats);
+                let arrival = Arrival { meta, len: datagram.len(), now };
+                let answer =
+                    router.handle_connect(connect, arrival, self.connections.len(), &self.config, books);
+                if self.answers.len() < MAX_WAITING_ANSWERS {
+                    self.answers.extend(answer);
+                }
+            }
+            _ if looks_bare(&datagram) => self.stats.malformed_handshakes += 1,
+            _ => self.stats.unroutable += 1,
+        }
+    }
+
+    pub(super) fn by_token(&self, datagram: &[u8]) -> Option<ConnectionId> {
+        let token: [u8; 8] = datagram.get(..8)?.try_into().ok()?;
+        self.router.as_ref()?.tokens.get(&token).copied()
+    }
+
+    /// Completes the handshake whose keys open the datagram, if there is one.
+    pub(super) fn complete_handshake(
+        &mut self,
+        now: Instant,
+        meta: &RecvMeta,
+        datagram: &BytesMut,
+        bare: Option<&BareControl>,
+    ) -> bool {
+        let Some(router) = &mut self.router else { return false };
+        let mut found = None;
+        for pending in router.pending.at(meta.remote) {
+            if pending.session.is_none() && !pending.hopeless {
+                if bare.is_some() || datagram.len() < fastwire_wire::WIRE_OVERHEAD {
+                    continue;
+                }
+                if !router.agreements.take(now) {
+                    self.stats.key_agreements_refused += 1;
+                    continue;
+                }
+                self.stats.key_agreements += 1;
+                let client = PublicKey::from(pending.connect.public_key);
+                let suites = &*self.parts.suites;
+                match Session::agree(Side::Server, &pending.server_keys, &client, pending.terms, suites) {
+                    Ok(session) => pending.session = Some(Box::new(session)),
+                    Err(_) => pending.hopeless = true,
+                }
+            }
+            let Some(session) = &mut pending.session else { continue };
+            if !session.is_sealed() && !is_response(datagram, &session.token) {
+                continue;
+            }
+            let mut copy = datagram.clone();
+            let opened = opens(session, &mut copy);
+            if !opened.is_empty() {
+                found = Some((pending.connect.public_key, copy, opened));
+                break;
+            }
+        }
+        let Some((key, datagram, opened)) = found else { return false };
+        let Some(pending) = router.pending.remove(meta.remote, &key) else { return false };
+        let Some(session) = pending.session else { return false };
+        let old = router.addresses.get(&meta.remote).copied();
+        if let Some(old) = old {
+            self.with_connection(old, |connection, env| connection.end(DisconnectReason::Replaced, env));
+        }
+        let id = self.add_connection((meta.socket, meta.remote), now);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.credit_handshake(pending.bytes_received, pending.bytes_sent);
+        }
+        self.with_connection(id, |connection, env| {
+            connection.establish(*session, (meta.socket, meta.remote), now, env);
+            connection.receive_opened(now, meta, datagram, &opened, env);
+        });
+        self.mark_deliverable(id);
+        true
+    }
+
+    /// A client's datagram: for the connection whose server sent it.
+    pub(super) fn route_to_client(&mut self, now: Instant, meta: &RecvMeta, mut datagram: BytesMut) {
+        let bare = parse_bare(&datagram);
+        let ids: smallvec::SmallVec<[ConnectionId; 2]> = self.connections.ids().collect();
+        for &id in &ids {
+            let Some(connection) = self.connections.get(id) else { continue };
+            let expected = connection.remote() == meta.remote
+                || connection.handshake.as_ref().is_some_and(|handshake| handshake.expects(meta.remote));
+            if !expected {
+                continue;
+            }
+            match self.offer(id, now, meta, datagram, bare.as_ref(), false) {
+                Receipt::Opened => return,
+                Receipt::NotOpened(back) => datagram = back,
+            }
+        }
+        match &bare {
+            Some(bare) => client::handle_bare(self, &ids, bare, meta, now),
+            None => self.stats.unroutable += 1,
+        }
+    }
+
+    /// Offers a datagram to one connection.
+    pub(super) fn offer(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        meta: &RecvMeta,
+        datagram: BytesMut,
+        bare: Option<&BareControl>,
+        may_move: bool,
+    ) -> Receipt {
+        let mut receipt = None;
+        let mut datagram = Some(datagram);
+        self.with_connection(id, |connection, env| {
+            env.may_move = may_move;
+            receipt = datagram.take().map(|datagram| connection.receive(now, meta, datagram, bare, env));
+        });
+        match receipt {
+            Some(Receipt::Opened) => {
+                self.mark_deliverable(id);
+                Receipt::Opened
+            }
+            Some(Receipt::NotOpened(back)) => Receipt::NotOpened(back),
+            None => Receipt::NotOpened(datagram.unwrap_or_default()),
+        }
+    }
+}
+
+/// Without a cipher nothing proves that the client holds the token but the token itself.
+fn is_response(datagram: &[u8], token: &[u8; 32]) -> bool {
+    let Some((_, body)) = datagram.split_at_checked(fastwire_wire::CONTROL_PREFIX.len()) else {
+        return false;
+    };
+    matches!(Control::decode(body), Ok((Control::Response { token: theirs }, _)) if theirs == *token)
+}
