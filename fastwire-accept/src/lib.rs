@@ -6,8 +6,10 @@
 pub mod catalogue;
 pub mod check;
 pub mod checks;
+pub mod line;
 mod options;
 pub mod outside;
+pub mod relay;
 mod report;
 
 use std::{process::ExitCode, time::Instant};
