@@ -75,29 +75,32 @@ pub(crate) fn parse(arguments: &[String], checks: &[Box<dyn Check>]) -> Result<C
     if named.is_empty() {
         return Err("name the checks to run, such as R1; --list shows them, --help the options".into());
     }
-    for name in named {
-        for id in expand(&name, checks)? {
+    for name in &named {
+        for id in expand(name, checks)? {
             if !options.ids.contains(&id) {
                 options.ids.push(id);
             }
         }
     }
+    if options.ids.is_empty() {
+        return Err(format!("nothing of {} is built yet", named.join(", ")));
+    }
     Ok(Command::Run(options))
 }
 
-/// The built checks a name stands for.
+/// The checks a name stands for: itself, which must be built, or whatever is built of a table.
 fn expand(name: &str, checks: &[Box<dyn Check>]) -> Result<Vec<String>, String> {
-    let built = |id: &str| checks.iter().any(|check| check.id() == id);
-    let group = name.len() == 1;
-    let lines: Vec<_> = catalogue::LINES
+    let table = name.len() == 1;
+    let mut lines = catalogue::LINES
         .iter()
-        .filter(|line| line.id == name || (group && line.id.starts_with(name)))
-        .collect();
-    if lines.is_empty() {
+        .filter(|line| line.id == name || (table && line.id.starts_with(name)))
+        .map(|line| line.id.to_owned())
+        .peekable();
+    if lines.peek().is_none() {
         return Err(format!("{name} is unknown; --list shows what there is"));
     }
-    let ids: Vec<_> = lines.iter().filter(|line| built(line.id)).map(|line| line.id.to_owned()).collect();
-    if ids.is_empty() { Err(format!("{name} is not built yet")) } else { Ok(ids) }
+    let built: Vec<_> = lines.filter(|id| checks.iter().any(|check| check.id() == id)).collect();
+    if built.is_empty() && !table { Err(format!("{name} is not built yet")) } else { Ok(built) }
 }
 
 #[cfg(test)]
@@ -119,6 +122,15 @@ mod tests {
     }
 
     #[test]
+    fn a_letter_is_whatever_is_built_of_a_table() {
+        let Ok(Command::Run(options)) = parsed("P S") else {
+            panic!("S11 is built");
+        };
+        assert!(options.ids.contains(&"S11".to_owned()));
+        assert!(options.ids.iter().all(|id| id.starts_with(['P', 'S'])));
+    }
+
+    #[test]
     fn what_cannot_be_done_is_said_before_anything_runs() {
         for (line, says) in [
             ("", "name the checks"),
@@ -130,6 +142,13 @@ mod tests {
             ("S11 --slow", "unknown option"),
         ] {
             assert!(parsed(line).is_err_and(|reason| reason.contains(says)), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_is_said_too() {
+        for name in ["S11", "S"] {
+            assert!(parse(&[name.into()], &[]).is_err_and(|reason| reason.contains("built yet")), "{name}");
         }
     }
 }

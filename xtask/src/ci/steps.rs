@@ -46,6 +46,7 @@ pub(super) const STEPS: &[Step] = &[
         work: alone,
     },
     Step { name: "no-std", says: "fastwire-wire without the standard library", fast: false, work: no_std },
+    Step { name: "msrv", says: "the rust-version of the manifests is true", fast: false, work: msrv },
     Step { name: "examples", says: "examples build, the bounded ones run", fast: false, work: examples },
     Step { name: "portable", says: "the fallbacks of everything Linux-only", fast: false, work: portable },
     Step { name: "fuzz", says: "the fuzz targets over their corpus", fast: false, work: fuzz_corpus },
@@ -118,6 +119,21 @@ fn no_std(workspace: &Workspace) -> Result<Outcome, String> {
         ));
     };
     passed(here(workspace, "check -p fastwire-wire --no-default-features --target").words(bare).run())
+}
+
+/// Checks with the oldest Rust that is promised, where rustup has it.
+fn msrv(workspace: &Workspace) -> Result<Outcome, String> {
+    let Some((major, minor, _)) = workspace.member("fastwire").and_then(|member| member.rust_version) else {
+        return Err("fastwire/Cargo.toml states no rust-version".into());
+    };
+    let oldest = format!("{major}.{minor}");
+    if !Shell::new("rustup").arguments(["run", &oldest, "cargo", "--version"]).succeeds() {
+        return Ok(Outcome::Skipped(format!("no Rust {oldest}, try `rustup toolchain install {oldest}`")));
+    }
+    let target = workspace.target.join("msrv");
+    let shell = Shell::new("rustup").arguments(["run", &oldest]);
+    let shell = shell.words("cargo check --workspace --all-features --target-dir");
+    passed(shell.arguments([target.to_string_lossy()]).directory(&workspace.root).run())
 }
 
 /// Builds every example and runs those that `[package.metadata.xtask] bounded-examples` of a crate names: they need no
