@@ -2,3 +2,5 @@
 
 pub mod core;
 pub mod crypt;
+pub mod fec;
+pub mod session;
