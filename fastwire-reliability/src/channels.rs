@@ -126,12 +126,17 @@ pub struct Channels {
     pub(crate) owing: ChannelSet,
     /// The channel served last, so that the next turn is another's.
     pub(crate) turn: u8,
+    /// The packet handed out last was a repeat.
+    pub(crate) repeated_last: bool,
     /// What the inboxes of reliable channels hold.
     pub(crate) held: usize,
     pub(crate) held_unreliable: usize,
     /// What `deliveries` holds.
     pub(crate) undelivered: usize,
     pub(crate) receive_budget: usize,
+    /// The channel that may exceed the budget to complete a message, and the one to follow it.
+    pub(crate) privileged: Option<u8>,
+    pub(crate) privileged_next: Option<u8>,
     pub(crate) deliveries: VecDeque<Delivery>,
     pub(crate) stats: ChannelsStats,
 }
@@ -153,10 +158,13 @@ impl Channels {
             probing: ChannelSet::default(),
             owing: ChannelSet::default(),
             turn: u8::MAX,
+            repeated_last: false,
             held: 0,
             held_unreliable: 0,
             undelivered: 0,
             receive_budget: config.receive_budget_for(&layout),
+            privileged: None,
+            privileged_next: None,
             deliveries: VecDeque::new(),
             stats: ChannelsStats::default(),
             config: config.clone(),

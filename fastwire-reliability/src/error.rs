@@ -72,13 +72,17 @@ pub enum Violation {
         /// Pieces that never came.
         missing: u8,
     },
-    /// Over the receive budget the peer begins messages and finishes none.
-    #[error("channel {channel} holds {partial} incomplete messages while the receive budget is used up")]
-    TooManyIncomplete {
+    /// Over the receive budget the peer goes on with messages it does not complete.
+    #[error(
+        "incomplete messages of the peer hold {held} bytes, the budget is {budget}; channel {channel} wants more"
+    )]
+    ReceiveBudget {
         /// The channel.
         channel: u8,
-        /// Incomplete messages held.
-        partial: usize,
+        /// Bytes its newest packet would have brought it to.
+        held: usize,
+        /// The receive budget.
+        budget: usize,
     },
 }
 

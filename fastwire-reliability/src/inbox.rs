@@ -91,6 +91,12 @@ impl Inbox {
         self.seen.floor().checked_add(1) == Some(sequence)
     }
 
+    /// Whether the packet belongs to a message that begins at or before the lowest missing sequence: the head of the line.
+    pub(crate) fn is_front(&self, sequence: u32, packet: &Packet) -> bool {
+        let first = packet.fragment.map_or(i64::from(sequence), |header| first_of(&header, sequence));
+        first <= i64::from(self.seen.floor()) + 1
+    }
+
     /// Whether a message older than the newest delivered is of no use any more (PROTOCOL A6 rule 5).
     pub(crate) fn is_stale(&self, sequence: u32, packet: &Packet) -> bool {
         let first = packet.fragment.map_or(i64::from(sequence), |header| first_of(&header, sequence));

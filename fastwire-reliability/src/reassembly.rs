@@ -69,11 +69,6 @@ impl Reassembly {
         self.held
     }
 
-    /// Whether a fragment belongs to a message already begun.
-    pub(crate) fn knows(&self, header: &FragmentHeader, sequence: u32) -> bool {
-        self.find(header, sequence).is_some()
-    }
-
     /// Adds a piece of a message of two or more.
     pub(crate) fn join(
         &mut self,
@@ -284,8 +279,8 @@ mod tests {
         let mut reassembly = Reassembly::default();
         let piece = Bytes::from_static(b"x");
         assert_eq!(reassembly.join(&header(1, 0, 2), 5, piece.clone(), now), Joined::Incomplete);
-        assert!(reassembly.knows(&header(1, 1, 2), 5 + 1025));
-        assert!(!reassembly.knows(&header(1, 1, 2), 5 + 1026));
+        assert!(reassembly.find(&header(1, 1, 2), 5 + 1025).is_some());
+        assert!(reassembly.find(&header(1, 1, 2), 5 + 1026).is_none());
         assert_eq!(reassembly.join(&header(1, 1, 2), 5 + 1026, piece, now), Joined::Incomplete);
         assert_eq!(reassembly.len(), 2);
         assert_eq!(reassembly.beyond_hope(5 + 1024 + 2), None);

@@ -14,8 +14,8 @@ use crate::seen::Arrival;
 /// Incomplete messages an unreliable channel keeps; beyond, the oldest goes.
 const MAX_UNRELIABLE_PARTIALS: usize = 256;
 
-/// Messages a reliable channel may have begun and not finished once the budget is used up. Base peers may interleave two.
-const MAX_PARTIALS_OVER_BUDGET: usize = 2;
+/// What the privileged channel may hold beyond the receive budget: one message of the largest size, and overhead.
+const OVER_BUDGET: usize = 320 << 10;
 
 /// What a delivery that waits to be polled costs beside its bytes.
 const DELIVERY_OVERHEAD: usize = std::mem::size_of::<Delivery>() + 32;
@@ -153,10 +153,10 @@ impl Channels {
     }
 
     /// Whether there is memory for a new packet of a reliable channel (PROTOCOL A6 rule 7). Early packets may use half of the
-    /// budget, a head of the line seven eighths, and the head of the lowest channel that holds anything all it
-    /// needs: that channel always advances, so there is no deadlock.
+    /// budget, the message at the head of the line seven eighths; beyond, one channel at a time has the privilege to complete
+    /// a message, then hands it to one that was refused. So some channel always advances, and each in its turn.
     fn admits(
-        &self,
+        &mut self,
         channel: u8,
         mode: DeliveryMode,
         sequence: u32,
@@ -173,23 +173,22 @@ impl Channels {
         if held.saturating_add(self.undelivered) <= self.receive_budget / 2 {
             return Ok(true);
         }
-        if !inbox.is_head(sequence) {
+        if !inbox.is_front(sequence, packet) {
             return Ok(false);
         }
         if held <= self.receive_budget / 8 * 7 {
             return Ok(true);
         }
-        let lower = self.channels.iter().enumerate().take(usize::from(channel));
-        let reliable = |index: usize| self.layout.mode(index as u8).is_some_and(|mode| mode.is_reliable());
-        let holds =
-            |slot: &crate::channels::Channel| slot.inbox.as_ref().is_some_and(|inbox| inbox.held() > 0);
-        if lower.into_iter().any(|(index, slot)| reliable(index) && holds(slot)) {
-            return Ok(false);
+        match self.privileged {
+            None => self.privileged = Some(channel),
+            Some(other) if other != channel => {
+                self.privileged_next = Some(channel);
+                return Ok(false);
+            }
+            Some(_) => {}
         }
-        let partial = inbox.reassembly.len();
-        let begins = packet.piece().is_some_and(|header| !inbox.reassembly.knows(header, sequence));
-        if begins && partial >= MAX_PARTIALS_OVER_BUDGET {
-            return Err(Violation::TooManyIncomplete { channel, partial });
+        if held > self.receive_budget.saturating_add(OVER_BUDGET) {
+            return Err(Violation::ReceiveBudget { channel, held, budget: self.receive_budget });
         }
         Ok(true)
     }
@@ -206,6 +205,10 @@ impl Channels {
         else {
             return Ok(Accepted::Invalid);
         };
+        if self.privileged_next == Some(channel) && inbox.is_front(sequence, &packet) {
+            // it got in without the privilege, and may never ask again
+            self.privileged_next = None;
+        }
         let before = inbox.held();
         inbox.owed.add(sequence, mode.is_reliable(), now);
         self.owing.insert(channel);
@@ -219,6 +222,7 @@ impl Channels {
             }
             return Ok(Accepted::Stale);
         }
+        let delivered = self.stats.delivered;
         let (deliveries, stats, undelivered) = (&mut self.deliveries, &mut self.stats, &mut self.undelivered);
         let mut deliver = |content: FragmentFlags, data: Bytes| {
             stats.delivered += 1;
@@ -239,6 +243,10 @@ impl Channels {
             self.held_unreliable = others + inbox.held();
         } else {
             self.held = self.held - before + inbox.held();
+            let completed = self.stats.delivered > delivered && inbox.held() < before;
+            if self.privileged == Some(channel) && (completed || inbox.held() == 0) {
+                self.privileged = self.privileged_next.take();
+            }
             if let Some((id, missing)) = inbox.reassembly.beyond_hope(inbox.seen.floor()) {
                 return Err(Violation::MessageIncomplete { channel, id, missing });
             }

@@ -155,9 +155,14 @@ impl Recovery {
         self.last_progress
     }
 
-    /// Whether a packet that was never sent before should leave ahead of repeats: only it can end the back-off.
-    pub(crate) fn wants_fresh(&self) -> bool {
-        self.backoff > 0 && self.fresh_in_flight == 0
+    /// Whether a time-out has no valid sample after it yet.
+    pub(crate) fn is_backed_off(&self) -> bool {
+        self.backoff > 0
+    }
+
+    /// Whether a packet in flight was sent once, so that its acknowledgement can end the back-off.
+    pub(crate) fn has_fresh(&self) -> bool {
+        self.fresh_in_flight > 0
     }
 
     /// The time a packet gets to be acknowledged: RTO, doubled for each time-out in a row (RFC 6298 §5.5, PROTOCOL

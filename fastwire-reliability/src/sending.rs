@@ -55,18 +55,24 @@ impl Channels {
         Ok(())
     }
 
-    /// The next packet to send. Repeats come first, then null probes, then new packets, the channels in turn. Reliable
-    /// packets need `quota`; unreliable ones always may go. `None`: nothing may leave now.
+    /// The next packet to send. Repeats come first (while backed off, every other one), then null probes, then new
+    /// packets, the channels in turn. Reliable packets need `quota`; unreliable ones always may go. `None`: nothing may leave now.
     pub fn next_outgoing(&mut self, now: Instant, quota: Quota) -> Option<Outgoing> {
         if !quota.is_open() {
             return self.next_new(now, false, true);
         }
-        if self.recovery.wants_fresh()
-            && let Some(outgoing) = self.next_new(now, true, false)
-        {
+        // Back-off ends with the acknowledgement of a packet sent once; and a peer without memory for what is
+        // repeated may be waiting for something else. So new packets leave in between.
+        let new_first = self.recovery.is_backed_off() && (self.repeated_last || !self.recovery.has_fresh());
+        self.repeated_last = false;
+        if new_first && let Some(outgoing) = self.next_new(now, true, false) {
             return Some(outgoing);
         }
-        self.next_repeat().or_else(|| self.next_probe(now)).or_else(|| self.next_new(now, true, true))
+        if let Some(outgoing) = self.next_repeat() {
+            self.repeated_last = true;
+            return Some(outgoing);
+        }
+        self.next_probe(now).or_else(|| self.next_new(now, true, true))
     }
 
     /// Notes that a packet leaves in a datagram that carries `bytes` bytes for it. To be called before the socket sees the
