@@ -80,10 +80,7 @@ impl Inbox {
             let index = (sequence - self.seen.floor()) as usize;
             return packet.payload.len() + PIECE_OVERHEAD + index.saturating_sub(self.early.len()) * SLOT;
         }
-        // a buffer that doubles may take as much again
-        packet
-            .piece()
-            .map_or(0, |_| packet.payload.len() + crate::reassembly::PARTIAL_OVERHEAD + PIECE_OVERHEAD)
+        packet.piece().map_or(0, |header| self.reassembly.cost(header, sequence, packet.payload.len()))
     }
 
     /// Whether `sequence` is the lowest missing one.

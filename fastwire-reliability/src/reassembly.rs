@@ -12,7 +12,7 @@ const REACH: u64 = 1024;
 pub(crate) const PIECE_OVERHEAD: usize = 96;
 
 /// What an incomplete message costs beside its bytes.
-pub(crate) const PARTIAL_OVERHEAD: usize = std::mem::size_of::<Partial>() + 32;
+const PARTIAL_OVERHEAD: usize = std::mem::size_of::<Partial>() + 32;
 
 /// A whole message.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +67,18 @@ impl Reassembly {
     /// Bytes they hold, overhead included.
     pub(crate) fn held(&self) -> usize {
         self.held
+    }
+
+    /// What adding a piece of `len` bytes would add to [`held`](Self::held); if it completes a message, rather more.
+    pub(crate) fn cost(&self, header: &FragmentHeader, sequence: u32, len: usize) -> usize {
+        let partial = self.find(header, sequence).and_then(|at| self.partials.get(at));
+        match partial {
+            None => PARTIAL_OVERHEAD + PIECE_OVERHEAD + len,
+            Some(partial) if header.index == partial.next => {
+                partial.capacity_for(len) - partial.front.capacity()
+            }
+            Some(_) => PIECE_OVERHEAD + len,
+        }
     }
 
     /// Adds a piece of a message of two or more.
@@ -185,13 +197,21 @@ impl Partial {
         true
     }
 
-    /// Appends piece `next`. The buffer doubles, up to what the message takes if its pieces are like this one:
-    /// never more than twice what has arrived.
+    /// The buffer's capacity once piece `next`, of `len` bytes, is in it: doubled where it must grow, up to what
+    /// the message takes if its pieces are like this one. So never more than twice what has arrived.
+    fn capacity_for(&self, len: usize) -> usize {
+        let (needed, capacity) = (self.front.len() + len, self.front.capacity());
+        if needed <= capacity {
+            return capacity;
+        }
+        let likely = needed + len * usize::from((self.count - self.next).saturating_sub(1));
+        likely.min(capacity * 2).max(needed)
+    }
+
+    /// Appends piece `next`.
     fn append(&mut self, piece: &[u8]) {
-        let needed = self.front.len() + piece.len();
-        if needed > self.front.capacity() {
-            let likely = needed + piece.len() * usize::from(self.count - self.next - 1);
-            let capacity = likely.min(self.front.capacity() * 2).max(needed);
+        let capacity = self.capacity_for(piece.len());
+        if capacity > self.front.capacity() {
             self.held -= self.front.capacity();
             self.front.reserve_exact(capacity - self.front.len());
             self.held += self.front.capacity();

@@ -14,8 +14,9 @@ use crate::seen::Arrival;
 /// Incomplete messages an unreliable channel keeps; beyond, the oldest goes.
 const MAX_UNRELIABLE_PARTIALS: usize = 256;
 
-/// What the privileged channel may hold beyond the receive budget: one message of the largest size, and overhead.
-const OVER_BUDGET: usize = 320 << 10;
+/// What the privileged channel may hold beyond the receive budget: a message of the largest size whose buffer has
+/// doubled while more of its pieces wait.
+const OVER_BUDGET: usize = 640 << 10;
 
 /// What a delivery that waits to be polled costs beside its bytes.
 const DELIVERY_OVERHEAD: usize = std::mem::size_of::<Delivery>() + 32;

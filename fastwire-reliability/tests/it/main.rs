@@ -1,5 +1,7 @@
 //! Laws of the delivery layer: recorded traces, two peers over a bad link in virtual time, a weak base peer, limits.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod hostile;
 mod link;
 mod simulation;
