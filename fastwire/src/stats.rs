@@ -51,6 +51,10 @@ pub struct ConnectionStats {
     pub recv_bandwidth: f64,
     /// Packets sent again.
     pub retransmits: u64,
+    /// Of these, the ones whose first copy had arrived.
+    pub spurious_retransmits: u64,
+    /// Null probes sent to peers that acknowledge only 33 sequences back (PROTOCOL A6 rule 2).
+    pub probes: u64,
     /// Sequences received more than once.
     pub duplicates: u64,
     /// Packets refused by the replay window.
@@ -63,6 +67,8 @@ pub struct ConnectionStats {
     pub over_budget: u64,
     /// Older messages dropped on sequenced channels.
     pub stale: u64,
+    /// Incomplete unreliable messages dropped: timed out, or over their budget.
+    pub incomplete: u64,
     /// Unreliable messages dropped because they could not be decompressed.
     pub undecodable: u64,
     /// Sends the socket refused (each a lost packet).

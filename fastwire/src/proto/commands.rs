@@ -8,6 +8,7 @@ use bytes::Bytes;
 use fastwire_compress::{Algorithm, Compressed, Compressor, Encoding};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, CipherSuite, KeyPair};
+use fastwire_reliability::ReceiveQuality;
 use fastwire_wire::{Features, FragmentFlags};
 
 use super::handshake::client::{ClientHandshake, SocketRequest};
@@ -158,7 +159,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
     /// Forgets a connection at once, without telling the peer: it will time out there.
     pub fn abort(&mut self, now: Instant, id: ConnectionId) {
-        let now = self.clock.advance(now);
+        self.clock.advance(now);
         self.with_connection(id, |connection, env| connection.end(DisconnectReason::Graceful, env));
     }
 
@@ -241,6 +242,16 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// Figures of a connection.
     pub fn connection_stats(&self, id: ConnectionId) -> Option<ConnectionStats> {
         Some(self.connections.get(id)?.stats(self.clock.now()))
+    }
+
+    /// What arrived on an unreliable channel and how: loss, jitter, late packets.
+    pub fn receive_quality(&self, id: ConnectionId, channel: u8) -> Option<ReceiveQuality> {
+        self.connections.get(id)?.receive_quality(channel)
+    }
+
+    /// The largest message a connection takes now, in bytes.
+    pub fn max_message_size(&self, id: ConnectionId) -> Option<usize> {
+        Some(self.connections.get(id)?.max_message())
     }
 
     /// Figures of the endpoint.

@@ -279,6 +279,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             match change {
                 Change::Established => self.on_established(id),
                 Change::Failed(error) => {
+                    tracing::warn!(connection = %id, %error, "connection failed");
                     self.drain_messages(id);
                     self.events.push_back(Event::Error { connection: id, error });
                 }
@@ -300,6 +301,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 router.tokens.insert(token, id);
             }
         }
+        tracing::debug!(connection = %id, remote = %connection.remote(), "connected");
         self.stats.connections_established += 1;
         self.events.push_back(Event::Connected { connection: id });
     }
@@ -328,6 +330,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             self.socket_requests.extend(sockets.map(|socket| SocketRequest::Close { socket }));
         }
         if connection.session().is_some() {
+            tracing::debug!(connection = %id, remote = %connection.remote(), %reason, "disconnected");
             self.stats.connections_ended += 1;
             self.events.push_back(Event::Disconnected { connection: id, reason });
         } else {

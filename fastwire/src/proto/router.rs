@@ -96,6 +96,7 @@ impl<C> Router<C> {
         stats.connects_received += 1;
         let answer = match self.refusal(&connect, meta, connections, config) {
             Some(refusal) => {
+                tracing::debug!(remote = %meta.remote, ?refusal, "client turned away");
                 stats.rejected += 1;
                 refusal
             }
@@ -160,6 +161,7 @@ impl<C> Router<C> {
         match self.pending.find(meta.remote, &connect.public_key) {
             Some(pending) => {
                 let challenge = pending.challenge(config.application_version);
+                pending.challenges += 1;
                 pending.bytes_received += len as u64;
                 let answer = Control::Challenge(challenge);
                 pending.bytes_sent += (CONTROL_PREFIX.len() + answer.encoded_len()) as u64;

@@ -102,6 +102,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
         let Some((key, datagram, opened)) = found else { return false };
         let Some(pending) = router.pending.remove(meta.remote, &key) else { return false };
+        let rtt = pending.rtt(now);
         let Some(session) = pending.session else { return false };
         let old = router.addresses.get(&meta.remote).copied();
         if let Some(old) = old {
@@ -110,6 +111,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let id = self.add_connection((meta.socket, meta.remote), now);
         if let Some(connection) = self.connections.get_mut(id) {
             connection.credit_handshake(pending.bytes_received, pending.bytes_sent);
+            if let Some(sample) = rtt {
+                connection.seed_rtt(sample, now);
+            }
         }
         self.with_connection(id, |connection, env| {
             connection.establish(*session, (meta.socket, meta.remote), now, env);

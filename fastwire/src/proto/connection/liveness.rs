@@ -23,7 +23,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         }
         env.outcome.clear();
         match self.channels.handle_timeout(now, env.outcome) {
-            Ok(()) => self.tell_controller(env.outcome, now),
+            Ok(()) => self.pressure.on_outcome(&self.channels, env.outcome, now),
             Err(GiveUp::MaxRetransmits { repeats, .. }) => {
                 self.fail(ConnectionError::MaxRetransmits(repeats), now, env);
             }

@@ -5,6 +5,7 @@
 
 mod liveness;
 mod path;
+mod pressure;
 mod receive;
 mod revival;
 mod send;
@@ -14,16 +15,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fastwire_congestion::{
-    Acked, Congestion, CongestionController, CongestionKind, InFlight, Lost, RttSample, Spurious,
-};
+use fastwire_congestion::{CongestionController, FirstRepeat};
 use fastwire_crypto::{Cipher, KeyError, KeyPair};
 use fastwire_reliability::{
-    Bandwidth, Channels, ChannelsConfig, Delivery, Outcome, Peer, PushError, RecoveryProfile,
+    Bandwidth, Channels, ChannelsConfig, Delivery, Outcome, Peer, PushError, ReceiveQuality, RecoveryProfile,
 };
 use fastwire_wire::{Challenge, DEFAULT_MTU, FragmentFlags, FragmentHeader, PacketHeader, WIRE_OVERHEAD};
 
 use self::path::Path;
+use self::pressure::Pressure;
 use self::revival::Revival;
 use self::send::Next;
 use super::handshake::client::ClientHandshake;
@@ -110,7 +110,7 @@ pub(crate) struct Connection<C, G> {
     pub(crate) handshake: Option<Box<ClientHandshake<C>>>,
     revival: Option<Box<Revival>>,
     channels: Channels,
-    controller: G,
+    pressure: Pressure<G>,
     /// The peer is this library (a CONNECTED of it opened).
     own_peer: bool,
     established_at: Option<Instant>,
@@ -147,7 +147,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         let profile = controller.recovery_profile();
         let profile = RecoveryProfile {
             fast_retransmit_threshold: profile.fast_retransmit_threshold,
-            half_first_rto: profile.first_repeat == fastwire_congestion::FirstRepeat::HalfRto,
+            half_first_rto: profile.first_repeat == FirstRepeat::HalfRto,
         };
         let mut channels_config = ChannelsConfig::default();
         channels_config.max_queued_bytes = config.limits.send_queue_bytes;
@@ -164,7 +164,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             handshake: None,
             revival: None,
             channels: Channels::new(config.channel_layout.clone(), &channels_config, profile),
-            controller,
+            pressure: Pressure::new(controller),
             own_peer: false,
             established_at: None,
             last_heard: now,
@@ -332,47 +332,6 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         self.counters.migrations += 1;
     }
 
-    /// Tells the controller what an acknowledgement or a timeout brought.
-    fn tell_controller(&mut self, outcome: &Outcome, now: Instant) {
-        let (bytes, packets) = self.channels.in_flight();
-        let in_flight = InFlight::new(packets, bytes);
-        if outcome.newly_acked_packets > 0 {
-            let rtt = self.channels.rtt();
-            let sample = RttSample {
-                latest: rtt.latest(),
-                smoothed: rtt.smoothed(),
-                var: rtt.variance(),
-                min: rtt.min(),
-            };
-            let sent_at = outcome.newest_acked_sent_at.unwrap_or(now);
-            let acked = Acked::new(
-                now,
-                outcome.newly_acked_packets,
-                outcome.newly_acked_bytes,
-                sent_at,
-                in_flight,
-                sample,
-            );
-            self.controller.on_acked(&acked);
-        }
-        if outcome.lost_packets > 0 {
-            self.controller.on_lost(&Lost::new(now, outcome.lost_packets, outcome.lost_bytes, in_flight));
-        }
-        if outcome.spurious > 0 {
-            self.controller.on_spurious(&Spurious::new(now, outcome.spurious, 0));
-        }
-        if let Some(event) = &outcome.congestion {
-            let kind = if event.persistent { CongestionKind::Persistent } else { CongestionKind::Loss };
-            self.controller.on_congestion(&Congestion::new(
-                now,
-                kind,
-                event.lost_packets,
-                event.lost_bytes,
-                in_flight,
-            ));
-        }
-    }
-
     /// Everything [`ConnectionStats`] tells.
     pub(crate) fn stats(&self, now: Instant) -> ConnectionStats {
         let rtt = self.channels.rtt();
@@ -393,7 +352,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             datagrams_received: self.counters.datagrams_received,
             messages_sent: self.counters.messages_sent,
             messages_received: self.counters.messages_received,
-            congestion_window: self.controller.window().packets,
+            congestion_window: self.pressure.controller.window().packets,
             bytes_in_flight,
             packets_in_flight,
             send_queue_bytes: self.channels.queued_bytes() as u64,
@@ -401,17 +360,35 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             send_bandwidth: self.sent_bandwidth.rate(now),
             recv_bandwidth: self.received_bandwidth.rate(now),
             retransmits: channels.retransmits,
+            spurious_retransmits: channels.spurious,
+            probes: channels.probes,
             duplicates: channels.duplicates,
             replayed: self.counters.replayed,
             forged: self.counters.forged,
             malformed: self.counters.malformed,
             over_budget: channels.over_budget,
             stale: channels.stale,
+            incomplete: channels.incomplete_dropped,
             undecodable: self.counters.undecodable,
             send_errors: self.counters.send_errors,
             migrations: self.counters.migrations,
             memory_held: self.channels.memory_held() as u64,
         }
+    }
+
+    /// What the receiver can say about an unreliable channel; `None`: no such channel.
+    pub(crate) fn receive_quality(&self, channel: u8) -> Option<ReceiveQuality> {
+        self.channels.layout().mode(channel)?;
+        Some(self.channels.receive_quality(channel))
+    }
+
+    pub(crate) fn max_message(&self) -> usize {
+        self.channels.max_message()
+    }
+
+    /// A round trip that the handshake measured.
+    pub(crate) fn seed_rtt(&mut self, sample: Duration, now: Instant) {
+        self.channels.seed_rtt(sample, now);
     }
 
     /// The key pair of a CONNECT that is due beside a silent connection, if one is.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use fastwire_congestion::CongestionController;
+use fastwire_congestion::{CongestionController, PathInfo};
 use fastwire_crypto::{Cipher, OpenError};
 use fastwire_reliability::{Accepted, Peer, Violation};
 use fastwire_wire::{Control, FragmentHeader, PacketFlags, PacketHeader};
@@ -98,6 +98,9 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             let opened = open_datagram(&mut candidate.session, &mut copy, &mut self.counters);
             if !opened.is_empty() {
                 let candidate = handshake.candidates.swap_remove(index);
+                if let Some(sample) = candidate.rtt {
+                    self.channels.seed_rtt(sample, now);
+                }
                 let won = (candidate.socket, candidate.remote);
                 for socket in handshake.sockets().filter(|socket| *socket != won.0) {
                     env.changes.push(Change::SocketDone(socket));
@@ -128,6 +131,10 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             && self.session.as_ref().is_some_and(|s| s.migration_token.is_some() && s.is_sealed());
         if newest && may && env.may_move && self.path.may_move(now) {
             let from = self.path.remote;
+            if from.ip() != meta.remote.ip() {
+                let path = PathInfo::new(now, self.max_datagram(env.config) as u16);
+                self.pressure.on_path_change(path.with_initial_window(env.config.initial_cwnd));
+            }
             self.path.move_to(meta.socket, meta.remote, bytes, now);
             self.counters.migrations += 1;
             env.changes.push(Change::Moved { from });
@@ -225,7 +232,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         {
             self.path.on_acknowledged(first_sent);
         }
-        self.tell_controller(env.outcome, now);
+        self.pressure.on_outcome(&self.channels, env.outcome, now);
     }
 
     /// The peer has opened something of ours or finished the handshake.

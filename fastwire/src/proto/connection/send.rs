@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use fastwire_congestion::{CongestionController, InFlight, Sent};
+use fastwire_congestion::CongestionController;
 use fastwire_crypto::Cipher;
-use fastwire_reliability::{Outgoing, Quota};
+use fastwire_reliability::Outgoing;
 use fastwire_wire::{ControlType, PacketFlags, PacketHeader};
 
 use super::{Connection, Env};
@@ -77,9 +77,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         if let Some(next) = self.stash.take() {
             return Some(next);
         }
-        let (bytes, packets) = self.channels.in_flight();
-        let quota = self.controller.quota(now, InFlight::new(packets, bytes));
-        let quota = Quota { packets: quota.packets, bytes: quota.bytes };
+        let quota = self.pressure.quota(&self.channels, now);
         if let Some(outgoing) = self.channels.next_outgoing(now, quota) {
             return Some(Next::Data(outgoing));
         }
@@ -146,8 +144,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             Next::Data(outgoing) => {
                 self.channels.mark_sent(&outgoing, bytes, now);
                 if outgoing.reliable {
-                    let (in_flight, packets) = self.channels.in_flight();
-                    self.controller.on_sent(&Sent::new(now, bytes as u64, InFlight::new(packets, in_flight)));
+                    self.pressure.on_sent(&self.channels, bytes, now);
                 }
             }
             Next::Control { kind: ControlType::Connected, .. } => self.on_connected_sent(now),

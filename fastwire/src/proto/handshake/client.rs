@@ -65,6 +65,23 @@ struct Attempt {
     connect: Repeats,
     /// A CHALLENGE of this attempt was answered.
     answered: bool,
+    /// When CONNECT went out, while it did so only once: then its answer gives a round trip (Karn).
+    asked_once: Option<Instant>,
+    asked: bool,
+}
+
+impl Attempt {
+    fn new(remote: SocketAddr, socket: SocketId, keys: KeyPair, now: Instant) -> Self {
+        Self {
+            remote,
+            socket,
+            keys,
+            connect: Repeats::new(now),
+            answered: false,
+            asked_once: None,
+            asked: false,
+        }
+    }
 }
 
 /// A CHALLENGE that was answered, with the keys it gave.
@@ -72,6 +89,8 @@ pub(crate) struct Candidate<C> {
     pub(crate) session: Session<C>,
     pub(crate) remote: SocketAddr,
     pub(crate) socket: SocketId,
+    /// A round trip, if the handshake measured one.
+    pub(crate) rtt: Option<Duration>,
     response: Repeats,
 }
 
@@ -129,13 +148,7 @@ impl<C: Cipher> ClientHandshake<C> {
         Some(Self {
             started: now,
             timeout,
-            attempts: vec![Attempt {
-                remote: first,
-                socket,
-                keys,
-                connect: Repeats::new(now),
-                answered: false,
-            }],
+            attempts: vec![Attempt::new(first, socket, keys, now)],
             waiting,
             next_address: now + NEXT_ADDRESS,
             second_port: false,
@@ -161,7 +174,7 @@ impl<C: Cipher> ClientHandshake<C> {
     }
 
     pub(crate) fn add(&mut self, remote: SocketAddr, socket: SocketId, keys: KeyPair, now: Instant) {
-        self.attempts.push(Attempt { remote, socket, keys, connect: Repeats::new(now), answered: false });
+        self.attempts.push(Attempt::new(remote, socket, keys, now));
     }
 
     pub(crate) fn sockets(&self) -> impl Iterator<Item = SocketId> + '_ {
@@ -210,7 +223,8 @@ impl<C: Cipher> ClientHandshake<C> {
         };
         attempt.answered = true;
         self.refused = None;
-        self.candidates.push(Candidate { session, remote, socket, response: Repeats::new(now) });
+        let rtt = attempt.asked_once.map(|at| now.saturating_duration_since(at));
+        self.candidates.push(Candidate { session, remote, socket, rtt, response: Repeats::new(now) });
         true
     }
 
@@ -250,6 +264,8 @@ impl<C: Cipher> ClientHandshake<C> {
                         continue;
                     }
                 }
+                attempt.asked_once = (!attempt.asked).then_some(now);
+                attempt.asked = true;
                 return Some(connect(config, &attempt.keys, (attempt.socket, attempt.remote)));
             }
         }

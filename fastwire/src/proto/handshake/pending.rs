@@ -34,6 +34,8 @@ pub(crate) struct Pending<C> {
     pub(crate) hopeless: bool,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
+    /// CHALLENGEs sent.
+    pub(crate) challenges: u32,
 }
 
 impl<C> Pending<C> {
@@ -56,7 +58,13 @@ impl<C> Pending<C> {
             hopeless: false,
             bytes_received: 0,
             bytes_sent: 0,
+            challenges: 0,
         }
+    }
+
+    /// The round trip from CHALLENGE to its answer, if there was only one CHALLENGE (Karn).
+    pub(crate) fn rtt(&self, now: Instant) -> Option<Duration> {
+        (self.challenges == 1).then(|| now.saturating_duration_since(self.created))
     }
 
     /// The CHALLENGE of this handshake: the same bytes every time.
