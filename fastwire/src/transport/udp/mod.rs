@@ -78,8 +78,9 @@ impl Socket {
         })
     }
 
-    fn recv(&self, batch: &mut RecvBatch) -> io::Result<()> {
-        let recv = || self.driver.recv(&self.udp, self.id, batch);
+    fn recv(&mut self, batch: &mut RecvBatch) -> io::Result<()> {
+        let Self { id, driver, udp, .. } = self;
+        let recv = || driver.recv(udp, *id, batch);
         #[cfg(feature = "tokio")]
         if let Some(reactor) = &self.reactor {
             return reactor.try_recv(recv);
@@ -189,7 +190,7 @@ impl Transport for UdpTransport {
     fn recv(&mut self, batch: &mut RecvBatch) -> io::Result<usize> {
         batch.clear();
         let mut errors = 0;
-        for socket in &self.sockets {
+        for socket in &mut self.sockets {
             while !batch.is_full() && errors < READ_ERRORS {
                 match socket.recv(batch) {
                     Ok(()) if socket.driver.reads_many() => break,
@@ -279,7 +280,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{Ecn, RecvMeta};
+    use super::super::RecvMeta;
     use super::*;
 
     const LOCAL: &str = "127.0.0.1:0";
@@ -379,6 +380,8 @@ mod tests {
     #[cfg(all(target_os = "linux", not(fastwire_portable)))]
     #[test]
     fn marks_arrive_whatever_the_dscp() {
+        use super::super::Ecn;
+
         for (dscp, address) in [(0, LOCAL), (46, LOCAL), (0, "[::1]:0"), (46, "[::1]:0")] {
             if address != LOCAL && !has_ipv6() {
                 continue;
@@ -459,6 +462,24 @@ mod tests {
         assert_eq!(sockets, [SocketId::PRIMARY, second]);
         client.close(second);
         assert!(client.send(&from_second).is_err());
+    }
+
+    #[test]
+    fn bursts_after_silence_arrive_whole() {
+        let mut sender = UdpTransport::bind(LOCAL).unwrap();
+        let mut receiver = UdpTransport::bind(LOCAL).unwrap();
+        let destination = receiver.local_addr().unwrap();
+        for burst in [1, 100, 0, 1, 33, 32, 1, 1, 200] {
+            for number in 0..burst {
+                let _ = sender.send(&to(destination, &[number])).unwrap();
+            }
+            let got: Vec<u8> =
+                receive(&mut receiver, burst.into()).iter().map(|(_, bytes)| bytes[0]).collect();
+            assert!(got.iter().copied().eq(0..burst));
+            for _ in 0..8 {
+                assert_eq!(receiver.recv(&mut RecvBatch::with_slots(1)).unwrap(), 0);
+            }
+        }
     }
 
     #[test]
