@@ -3,4 +3,6 @@
 pub mod core;
 pub mod crypt;
 pub mod fec;
+#[cfg(feature = "tokio")]
+pub mod net;
 pub mod session;

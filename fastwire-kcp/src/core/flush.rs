@@ -13,6 +13,7 @@ impl Kcp {
             return;
         }
         self.urgent = false;
+        self.told_window = self.inbox.free();
         // wnd and una are those of the start of the flush.
         let mut header = Header {
             conv: self.conv,
@@ -46,7 +47,8 @@ impl Kcp {
 
     fn flush_probes<O: Output>(&mut self, header: &mut Header, packer: &mut Packer<'_, O>) {
         let first_wait = self.config.timing.rules().first_probe;
-        if self.probe.is_due(self.remote_window, first_wait, self.now) {
+        let due = self.probe.is_due(self.remote_window, first_wait, self.now);
+        if std::mem::take(&mut self.asks_window) || due {
             header.cmd = Command::Wask;
             packer.push(header, &[]);
         }

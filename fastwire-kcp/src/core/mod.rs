@@ -112,6 +112,10 @@ pub struct Kcp {
     acks_since: i64,
     /// A WINS is owed.
     owes_window: bool,
+    /// A WASK was asked for.
+    asks_window: bool,
+    /// Free slots as last told to the peer.
+    told_window: u32,
     probe: Probe,
     rtt: Rtt,
     cwnd: Cwnd,
@@ -155,6 +159,8 @@ impl Kcp {
             acks: Vec::new(),
             acks_since: 0,
             owes_window: false,
+            asks_window: false,
+            told_window: config.rcv_wnd,
             probe: Probe::default(),
             rtt: Rtt::new(config.nodelay.level),
             cwnd: Cwnd::new(rules, settings::mss(config.mtu)),
@@ -245,6 +251,17 @@ impl Kcp {
     /// A segment was transmitted so often that the peer is taken for gone. Nothing stops by itself.
     pub fn is_dead(&self) -> bool {
         self.dead
+    }
+
+    /// Asks the peer for its window with the next flush. Any peer answers: a sign of life where KCP has none.
+    pub fn ask_window(&mut self) {
+        self.asks_window = true;
+        self.urgent = true;
+    }
+
+    /// Whether reading gave a reason to flush before the time [`check`](Self::check) last named.
+    pub fn wants_flush(&self) -> bool {
+        self.urgent
     }
 
     /// Conversation number.
@@ -351,9 +368,14 @@ impl Kcp {
         self.now + i64::from(segment::distance(clock, self.now as u32))
     }
 
+    /// A window that opened is told at once; under prompt timing one that grew by half, too, so that a sender who
+    /// waits for a slow reader need not run dry.
     fn owe_window(&mut self, opened: bool) {
-        self.owes_window |= opened;
-        self.urgent |= opened;
+        let grown = self.inbox.free().saturating_sub(self.told_window) >= self.config.rcv_wnd.div_ceil(2);
+        if opened || grown && self.config.timing.rules().tells_grown_window {
+            self.owes_window = true;
+            self.urgent = true;
+        }
     }
 }
 

@@ -172,6 +172,8 @@ pub(crate) struct Rules {
     pub(crate) grows_from_own_rto: bool,
     /// A timeout forgets who overtook the segment.
     pub(crate) timeout_clears_skips: bool,
+    /// A window that grew much is told although it was never closed.
+    pub(crate) tells_grown_window: bool,
     /// First wait before asking a closed window, in ms.
     pub(crate) first_probe: u32,
     /// Congestion window and threshold at the start, in segments.
@@ -204,6 +206,7 @@ static CLASSIC: Rules = Rules {
     slow_first_timeout: true,
     grows_from_own_rto: true,
     timeout_clears_skips: false,
+    tells_grown_window: false,
     first_probe: 7_000,
     initial_cwnd: 0,
     initial_ssthresh: 2,
@@ -224,6 +227,7 @@ static PROMPT: Rules = Rules {
     slow_first_timeout: false,
     grows_from_own_rto: false,
     timeout_clears_skips: true,
+    tells_grown_window: true,
     first_probe: 500,
     // RFC 6928 §2 and RFC 5681 §3.1: ten segments, and slow start until the first loss.
     initial_cwnd: 10,

@@ -255,7 +255,7 @@ impl Session {
         if self.oob_out.is_empty() { self.kcp.check(now) } else { Some(0) }
     }
 
-    /// Queues bytes, cut at the segment size as kcp-go cuts them, while the send window has room; how many.
+    /// Queues bytes, cut at the segment size as kcp-go cuts them, while there is [room](Self::has_send_room); how many.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let mss = self.kcp.mss();
         let mut written = 0;
@@ -278,9 +278,15 @@ impl Session {
         Ok(count)
     }
 
-    /// Whether the window has room for another segment.
+    /// Whether another segment may be queued: up to two send windows wait, so that acknowledgements always find
+    /// something to send.
     pub fn has_send_room(&self) -> bool {
-        self.kcp.waiting() < self.kcp.config().snd_wnd as usize
+        self.kcp.waiting() < self.send_limit()
+    }
+
+    /// Segments that may be queued and in flight before [`write`](Self::write) takes no more.
+    pub fn send_limit(&self) -> usize {
+        2 * self.kcp.config().snd_wnd as usize
     }
 
     /// Moves received bytes into `buffer`, see [`Kcp::read`].
@@ -321,6 +327,11 @@ impl Session {
     /// The next out-of-band message of the peer.
     pub fn recv_oob(&mut self) -> Option<Vec<u8>> {
         self.oob.pop_front()
+    }
+
+    /// Whether one waits.
+    pub fn has_oob(&self) -> bool {
+        !self.oob.is_empty()
     }
 
     /// Size of whole datagrams.

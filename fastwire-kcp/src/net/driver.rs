@@ -1,0 +1,619 @@
+//! The task that drives many sessions: receives, keeps their timers, sends.
+
+use super::config::KcpConfig;
+use super::handle::{End, SessionHandle, State};
+use super::listener::AcceptQueue;
+use super::snmp;
+use super::socket::{RecvBuf, Socket};
+use crate::core::Pool;
+use crate::crypt::PacketCrypt;
+use crate::session::{Counters, MAX_DATAGRAM, Peek, Route, Router, Session, TransmitBuf};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+
+/// Rounds of a driver before it lets other tasks run.
+const ROUNDS: usize = 16;
+/// Receive calls on one socket in a round.
+const RECEIVES: usize = 4;
+/// Never, in ms of the driver's clock.
+const NEVER: u64 = u64::MAX;
+
+/// What others ask of a driver.
+pub(super) enum Command {
+    /// A client's socket and its session.
+    Connect { socket: Socket, handle: Arc<SessionHandle>, config: KcpConfig },
+    /// A listener's socket.
+    Listen { socket: Socket, local: SocketAddr, queue: Arc<AcceptQueue>, config: KcpConfig },
+}
+
+#[derive(Default)]
+struct Inbox {
+    commands: Vec<Command>,
+    /// Sessions to look at.
+    dirty: Vec<usize>,
+    /// Sockets to look at.
+    ready: Vec<usize>,
+    waker: Option<Waker>,
+    gone: bool,
+}
+
+/// The door of a driver.
+pub(super) struct DriverShared {
+    inbox: Mutex<Inbox>,
+    /// Where the driver's clock began.
+    pub(super) epoch: Instant,
+    pub(super) pool: Pool,
+}
+
+impl std::fmt::Debug for DriverShared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DriverShared")
+    }
+}
+
+impl DriverShared {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { inbox: Mutex::default(), epoch: Instant::now(), pool: Pool::new() })
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.lock().gone
+    }
+
+    /// False when the driver is gone.
+    pub(super) fn send(&self, command: Command) -> bool {
+        self.push(|inbox| inbox.commands.push(command))
+    }
+
+    pub(super) fn push_dirty(&self, session: usize) {
+        self.push(|inbox| inbox.dirty.push(session));
+    }
+
+    fn push_ready(&self, socket: usize) {
+        self.push(|inbox| inbox.ready.push(socket));
+    }
+
+    fn push(&self, change: impl FnOnce(&mut Inbox)) -> bool {
+        let mut inbox = self.lock();
+        if inbox.gone {
+            return false;
+        }
+        change(&mut inbox);
+        let waker = inbox.waker.take();
+        drop(inbox);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes a driver for one of its sockets.
+struct SocketWaker {
+    shared: Arc<DriverShared>,
+    socket: usize,
+}
+
+impl Wake for SocketWaker {
+    fn wake(self: Arc<Self>) {
+        self.shared.push_ready(self.socket);
+    }
+}
+
+/// Whose a socket is.
+enum Owner {
+    Client { session: usize, peer: SocketAddr },
+    Listener { router: Router<usize>, queue: Arc<AcceptQueue> },
+}
+
+struct SocketEntry {
+    socket: Socket,
+    waker: Waker,
+    owner: Owner,
+    local: SocketAddr,
+    config: Arc<KcpConfig>,
+}
+
+struct SessionEntry {
+    handle: Arc<SessionHandle>,
+    socket: usize,
+    config: Arc<KcpConfig>,
+    /// In `Driver::touched`.
+    touched: bool,
+    /// When to look at it next, and the entry of the timers that will lead there (it may be earlier).
+    wake_at: u64,
+    armed_at: u64,
+    /// When the peer was last heard, or the session was made; when a sign of life was last asked for.
+    heard_at: u64,
+    asked_at: u64,
+    /// When the last handle went.
+    released_at: Option<u64>,
+    /// What was already added to the counters of the process.
+    reported: Counters,
+}
+
+/// The task.
+pub(super) struct Driver {
+    shared: Arc<DriverShared>,
+    sockets: Vec<Option<SocketEntry>>,
+    sessions: Vec<Option<SessionEntry>>,
+    free_sessions: Vec<usize>,
+    timers: BinaryHeap<Reverse<(u64, usize)>>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Sessions to serve in this round.
+    touched: Vec<usize>,
+    dirty: Vec<usize>,
+    ready: Vec<usize>,
+    recv: RecvBuf,
+    out: TransmitBuf,
+    /// What this round counted.
+    counted: Counters,
+    opened: u64,
+    closed: u64,
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let driver = self.get_mut();
+        for _ in 0..ROUNDS {
+            if !driver.round(context) {
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Driver {
+    pub(super) fn new(shared: Arc<DriverShared>, seed: [u8; 32]) -> Self {
+        Self {
+            shared,
+            sockets: Vec::new(),
+            sessions: Vec::new(),
+            free_sessions: Vec::new(),
+            timers: BinaryHeap::new(),
+            sleep: None,
+            touched: Vec::new(),
+            dirty: Vec::new(),
+            ready: Vec::new(),
+            recv: RecvBuf::new(),
+            out: TransmitBuf::new(seed),
+            counted: Counters::default(),
+            opened: 0,
+            closed: 0,
+        }
+    }
+
+    /// Does everything there is to do at one reading of the clock; false when there was nothing.
+    fn round(&mut self, context: &mut Context<'_>) -> bool {
+        let now = self.shared.epoch.elapsed().as_millis() as u64;
+        let commands = self.take_inbox(context);
+        let mut busy = !commands.is_empty() || !self.dirty.is_empty() || !self.ready.is_empty();
+        for command in commands {
+            self.obey(command, now);
+        }
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.drain(..).for_each(|session| self.touch(session));
+        self.dirty = dirty;
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.drain(..).for_each(|socket| self.receive(socket, now));
+        self.ready = ready;
+        self.fire_timers(now);
+        busy |= !self.touched.is_empty();
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.drain(..).for_each(|session| self.serve(session, now));
+        self.touched = touched;
+        self.report();
+        busy || self.arm(context, now)
+    }
+
+    fn take_inbox(&mut self, context: &mut Context<'_>) -> Vec<Command> {
+        let mut inbox = self.shared.lock();
+        // Whatever comes from now on wakes this task.
+        inbox.waker = Some(context.waker().clone());
+        std::mem::swap(&mut inbox.dirty, &mut self.dirty);
+        std::mem::swap(&mut inbox.ready, &mut self.ready);
+        std::mem::take(&mut inbox.commands)
+    }
+
+    fn obey(&mut self, command: Command, now: u64) {
+        match command {
+            Command::Connect { socket, handle, config } => {
+                let config = Arc::new(config);
+                let index = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());
+                let (local, peer) = (handle.local, handle.peer);
+                let session = self.add_session(handle, index, config.clone(), now);
+                self.add_socket(index, socket, Owner::Client { session, peer }, local, config);
+            }
+            Command::Listen { socket, local, queue, config } => {
+                let index = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());
+                let router = Router::new(config.compat);
+                self.add_socket(index, socket, Owner::Listener { router, queue }, local, Arc::new(config));
+            }
+        }
+    }
+
+    fn add_socket(
+        &mut self,
+        index: usize,
+        socket: Socket,
+        owner: Owner,
+        local: SocketAddr,
+        config: Arc<KcpConfig>,
+    ) {
+        if index == self.sockets.len() {
+            self.sockets.push(None);
+        }
+        let waker = Waker::from(Arc::new(SocketWaker { shared: self.shared.clone(), socket: index }));
+        self.sockets[index] = Some(SocketEntry { socket, waker, owner, local, config });
+        self.shared.push_ready(index);
+    }
+
+    fn add_session(
+        &mut self,
+        handle: Arc<SessionHandle>,
+        socket: usize,
+        config: Arc<KcpConfig>,
+        now: u64,
+    ) -> usize {
+        let key = self.free_sessions.pop().unwrap_or(self.sessions.len());
+        if key == self.sessions.len() {
+            self.sessions.push(None);
+        }
+        handle.lock().key = Some(key);
+        self.sessions[key] = Some(SessionEntry {
+            handle,
+            socket,
+            config,
+            touched: false,
+            wake_at: NEVER,
+            armed_at: NEVER,
+            heard_at: now,
+            asked_at: now,
+            released_at: None,
+            reported: Counters::default(),
+        });
+        self.opened += 1;
+        self.touch(key);
+        key
+    }
+
+    fn touch(&mut self, session: usize) {
+        if let Some(Some(entry)) = self.sessions.get_mut(session)
+            && !entry.touched
+        {
+            entry.touched = true;
+            self.touched.push(session);
+        }
+    }
+
+    fn fire_timers(&mut self, now: u64) {
+        while let Some(&Reverse((at, session))) = self.timers.peek() {
+            if at > now {
+                return;
+            }
+            self.timers.pop();
+            let Some(Some(entry)) = self.sessions.get_mut(session) else { continue };
+            if entry.armed_at != at {
+                continue;
+            }
+            entry.armed_at = NEVER;
+            if entry.wake_at <= now {
+                self.touch(session);
+            } else {
+                self.arm_session(session);
+            }
+        }
+    }
+
+    /// Makes sure that a timer leads to the session's `wake_at`.
+    fn arm_session(&mut self, session: usize) {
+        if let Some(Some(entry)) = self.sessions.get_mut(session)
+            && entry.wake_at < entry.armed_at
+        {
+            entry.armed_at = entry.wake_at;
+            self.timers.push(Reverse((entry.wake_at, session)));
+        }
+    }
+
+    /// Sleeps until the next timer; true when it is due already.
+    fn arm(&mut self, context: &mut Context<'_>, now: u64) -> bool {
+        let Some(&Reverse((at, _))) = self.timers.peek() else { return false };
+        if at <= now {
+            return true;
+        }
+        let deadline = tokio::time::Instant::from_std(self.shared.epoch + Duration::from_millis(at));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.as_mut().poll(context).is_ready()
+    }
+
+    /// Takes what waits on a socket.
+    fn receive(&mut self, index: usize, now: u64) {
+        let Some(mut entry) = self.sockets.get_mut(index).and_then(Option::take) else { return };
+        let waker = entry.waker.clone();
+        let mut context = Context::from_waker(&waker);
+        entry.socket.send_backlog(&mut context);
+        let mut recv = std::mem::replace(&mut self.recv, RecvBuf::empty());
+        let mut more = true;
+        for _ in 0..RECEIVES {
+            let count = entry.socket.recv(&mut context, &mut recv).unwrap_or(0);
+            more = count > 0;
+            if !more {
+                break;
+            }
+            for (from, datagram) in recv.datagrams(count) {
+                self.take_datagram(index, &mut entry, from, datagram, now);
+            }
+        }
+        self.recv = recv;
+        self.sockets[index] = Some(entry);
+        if more {
+            self.shared.push_ready(index);
+        }
+    }
+
+    fn take_datagram(
+        &mut self,
+        index: usize,
+        entry: &mut SocketEntry,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        now: u64,
+    ) {
+        if datagram.len() > MAX_DATAGRAM {
+            self.counted.in_errs += 1;
+            return;
+        }
+        match &mut entry.owner {
+            Owner::Client { session, peer } => {
+                if !same_address(from, *peer) {
+                    self.counted.in_errs += 1;
+                    return;
+                }
+                let session = *session;
+                self.with_session(session, |state| state.session.input(now as u32, datagram));
+            }
+            Owner::Listener { router, queue } => {
+                let Ok(range) = entry.config.crypt.open(datagram) else {
+                    self.counted.in_csum_errors += 1;
+                    return;
+                };
+                let inner = datagram.get(range).unwrap_or_default();
+                let session = match router.route(now as u32, from, Peek::of(inner)) {
+                    Route::Session(session) => session,
+                    Route::Drop => {
+                        self.counted.in_errs += 1;
+                        return;
+                    }
+                    Route::Open { conv, replaces } => {
+                        let full = router.len() >= entry.config.max_sessions;
+                        if full || !queue.has_room() {
+                            self.counted.overflows += 1;
+                            return;
+                        }
+                        let config = entry.config.clone();
+                        let Some(session) = self.open(index, entry.local, from, conv, config, queue, now)
+                        else {
+                            return;
+                        };
+                        router.insert(from, conv, session);
+                        if let Some(old) = replaces {
+                            self.with_session(old, |state| state.end = Some(End::Replaced));
+                        }
+                        session
+                    }
+                };
+                self.with_session(session, |state| state.session.input_opened(now as u32, inner));
+            }
+        }
+    }
+
+    /// Makes a session for a peer and queues it for accept.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one entry, used once")]
+    fn open(
+        &mut self,
+        socket: usize,
+        local: SocketAddr,
+        peer: SocketAddr,
+        conv: u32,
+        config: Arc<KcpConfig>,
+        queue: &AcceptQueue,
+        now: u64,
+    ) -> Option<usize> {
+        let pool = self.shared.pool.clone();
+        let session = Session::new(conv, &config.session, config.crypt.clone(), pool).ok()?;
+        let handle = SessionHandle::new(session, local, peer, self.shared.clone());
+        let key = self.add_session(handle.clone(), socket, config, now);
+        self.counted.passive_opens += 1;
+        queue.push(handle);
+        Some(key)
+    }
+
+    fn with_session(&mut self, session: usize, act: impl FnOnce(&mut State)) {
+        if let Some(Some(entry)) = self.sessions.get(session) {
+            act(&mut entry.handle.lock());
+            self.touch(session);
+        }
+    }
+
+    /// Sends what a session has to send, wakes who waits for it, and finds out when to look again.
+    fn serve(&mut self, key: usize, now: u64) {
+        let Some(Some(entry)) = self.sessions.get_mut(key) else { return };
+        entry.touched = false;
+        self.out.clear();
+        let handle = entry.handle.clone();
+        let mut state = handle.lock();
+        state.dirty = false;
+        let idle_wake = entry.watch(&mut state, now);
+        if state.end.is_none() {
+            state.session.update(now as u32, &mut self.out);
+        }
+        let counters = state.session.counters();
+        self.counted.add_since(&counters, &entry.reported);
+        entry.reported = counters;
+        let delivered = state.session.kcp().waiting() == 0;
+        let lingered = entry.released_at.is_some_and(|at| now >= at + entry.config.linger.as_millis() as u64);
+        let over = state.released && (delivered || lingered || state.end.is_some());
+        let wakers = wakers_of(&mut state);
+        let session_wake = state.session.check(now as u32).map_or(NEVER, |wait| now + u64::from(wait));
+        let deadline = [state.read_deadline, state.write_deadline].into_iter().flatten().min();
+        let deadline = deadline.map_or(NEVER, |at| {
+            at.saturating_duration_since(self.shared.epoch).as_nanos().div_ceil(1_000_000) as u64
+        });
+        // A deadline that has passed was seen by the caller that it woke.
+        let deadline = if deadline > now { deadline } else { NEVER };
+        entry.wake_at = if state.end.is_some() { NEVER } else { session_wake.min(idle_wake).min(deadline) };
+        drop(state);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+        if let Some(Some(socket)) = self.sockets.get_mut(entry.socket) {
+            let mut context = Context::from_waker(&socket.waker);
+            socket.socket.send(&mut context, handle.peer, &self.out);
+            self.counted.overflows += std::mem::take(&mut socket.socket.overflows);
+        }
+        if over {
+            self.remove(key, now);
+        } else {
+            self.arm_session(key);
+        }
+    }
+
+    /// Forgets a session, and its socket with it when nothing else needs it.
+    fn remove(&mut self, key: usize, now: u64) {
+        let Some(entry) = self.sessions.get_mut(key).and_then(Option::take) else { return };
+        entry.handle.lock().key = None;
+        self.free_sessions.push(key);
+        self.closed += 1;
+        let conv = entry.handle.lock().session.kcp().conv();
+        let Some(socket) = self.sockets.get_mut(entry.socket) else { return };
+        let unused = match socket.as_mut().map(|socket| &mut socket.owner) {
+            Some(Owner::Listener { router, queue }) => {
+                router.remove(now as u32, entry.handle.peer, conv, key);
+                router.is_empty() && queue.is_closed()
+            }
+            _ => true,
+        };
+        if unused {
+            *socket = None;
+        }
+    }
+
+    /// Adds what this round counted to the process's counters.
+    fn report(&mut self) {
+        if self.counted == Counters::default() && self.opened == 0 && self.closed == 0 {
+            return;
+        }
+        let counted = std::mem::take(&mut self.counted);
+        let (opened, closed) = (std::mem::take(&mut self.opened), std::mem::take(&mut self.closed));
+        snmp::update(|total| {
+            total.add_since(&counted, &Counters::default());
+            total.curr_estab = (total.curr_estab + opened).saturating_sub(closed);
+            total.max_conn = total.max_conn.max(total.curr_estab);
+        });
+    }
+}
+
+impl SessionEntry {
+    /// Looks for silence and death; when to look again, in ms.
+    fn watch(&mut self, state: &mut State, now: u64) -> u64 {
+        if let Some(heard) = state.session.heard_at() {
+            // The session's clock is the low half of the driver's.
+            self.heard_at = now - u64::from((now as u32).wrapping_sub(heard));
+        }
+        if state.released && self.released_at.is_none() {
+            self.released_at = Some(now);
+        }
+        let mut wake = NEVER;
+        if let Some(timeout) = self.config.idle_timeout {
+            let at = self.heard_at + timeout.as_millis() as u64;
+            if now >= at {
+                state.end.get_or_insert(End::Idle);
+            }
+            wake = wake.min(at);
+        }
+        if let Some(keepalive) = self.config.keepalive {
+            let keepalive = (keepalive.as_millis() as u64).max(1);
+            if now >= self.heard_at.max(self.asked_at) + keepalive {
+                self.asked_at = now;
+                state.session.kcp_mut().ask_window();
+            }
+            wake = wake.min(self.heard_at.max(self.asked_at) + keepalive);
+        }
+        if state.session.kcp().is_dead() {
+            state.end.get_or_insert(End::DeadLink);
+        }
+        if let Some(released) = self.released_at {
+            wake = wake.min(released + self.config.linger.as_millis() as u64);
+        }
+        wake
+    }
+}
+
+/// Who can go on now.
+fn wakers_of(state: &mut State) -> [Option<Waker>; 3] {
+    let now = Instant::now();
+    let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+    let session = &state.session;
+    let ended = state.end.is_some();
+    let read = ended || session.kcp().readable() > 0 || passed(state.read_deadline);
+    // A writer is woken when there is room worth the trouble.
+    let room = session.kcp().waiting() <= session.send_limit() * 3 / 4;
+    let delivered = session.kcp().waiting() == 0;
+    let write = ended || if state.shut_down { delivered } else { room } || passed(state.write_deadline);
+    let oob = ended || session.has_oob();
+    [
+        if read { state.reader.take() } else { None },
+        if write { state.writer.take() } else { None },
+        if oob { state.oob_reader.take() } else { None },
+    ]
+}
+
+/// Equal, an IPv4 address also in its IPv6 form.
+fn same_address(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let mut inbox = self.shared.lock();
+        inbox.gone = true;
+        let commands = std::mem::take(&mut inbox.commands);
+        drop(inbox);
+        let waiting = commands.into_iter().filter_map(|command| match command {
+            Command::Connect { handle, .. } => Some(handle),
+            Command::Listen { queue, .. } => {
+                queue.close();
+                None
+            }
+        });
+        for socket in self.sockets.drain(..).flatten() {
+            if let Owner::Listener { queue, .. } = socket.owner {
+                queue.close();
+            }
+        }
+        let driven = self.sessions.drain(..).flatten().map(|entry| entry.handle);
+        for handle in driven.chain(waiting).collect::<Vec<_>>() {
+            let mut state = handle.lock();
+            state.end.get_or_insert(End::Aborted);
+            let wakers = wakers_of(&mut state);
+            drop(state);
+            wakers.into_iter().flatten().for_each(Waker::wake);
+        }
+    }
+}

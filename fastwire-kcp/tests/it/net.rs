@@ -1,0 +1,225 @@
+//! Streams and listeners over real sockets.
+
+use fastwire_kcp::core::NoDelay;
+use fastwire_kcp::crypt::{Crypt, CryptKind};
+use fastwire_kcp::fec::FecRatio;
+use fastwire_kcp::net::{KcpConfig, KcpListener, KcpStream, MAX_DRIVERS};
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+fn config() -> KcpConfig {
+    let crypt = Crypt::from_passphrase(CryptKind::Aes128Gcm, "a long shared secret");
+    KcpConfig::new(crypt).nodelay(NoDelay::FAST3)
+}
+
+async fn pair(config: KcpConfig) -> (KcpStream, KcpStream) {
+    let listener = KcpListener::bind("127.0.0.1:0", config.clone()).await.unwrap();
+    let mut client = KcpStream::connect(listener.local_addr().unwrap(), config).await.unwrap();
+    client.write_all(b"!").await.unwrap();
+    let (mut server, from) = listener.accept().await.unwrap();
+    assert_eq!(from.port(), client.local_addr().unwrap().port());
+    let mut first = [0];
+    server.read_exact(&mut first).await.unwrap();
+    (client, server)
+}
+
+/// Bytes that tell their place.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+/// Runs over any stream: sends `len` bytes each way at once and compares.
+async fn exchange<S: AsyncRead + AsyncWrite>(a: S, b: S, len: usize) {
+    let expected = pattern(len);
+    let side = |stream: S| async {
+        let (mut read, mut write) = tokio::io::split(stream);
+        let send = async {
+            write.write_all(&expected).await.unwrap();
+            write.flush().await.unwrap();
+        };
+        let receive = async {
+            let mut received = vec![0; expected.len()];
+            read.read_exact(&mut received).await.unwrap();
+            assert!(received == expected, "other bytes than were sent");
+        };
+        tokio::join!(send, receive);
+    };
+    tokio::join!(side(a), side(b));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_program_runs_over_tcp_and_over_kcp() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+    exchange(client.unwrap(), server.unwrap().0, 1 << 20).await;
+
+    for fec in [None, Some(FecRatio::KCPTUN)] {
+        for stream in [false, true] {
+            let (client, server) = pair(config().stream(stream).fec(fec)).await;
+            exchange(client, server, 4 << 20).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_keep_their_boundaries() {
+    let (client, mut server) = pair(config()).await;
+    let mut buffer = vec![0; 100_000];
+    for len in [1, 100, 1300, 5000, 60_000] {
+        client.send_message(&pattern(len)).await.unwrap();
+        if len <= 1300 {
+            assert_eq!(server.read(&mut buffer).await.unwrap(), len);
+        } else {
+            server.read_exact(&mut buffer[..len]).await.unwrap();
+        }
+        assert!(buffer[..len] == pattern(len));
+    }
+}
+
+#[tokio::test]
+async fn out_of_band_messages_pass_beside_the_stream() {
+    let (client, server) = pair(config().fec(Some(FecRatio::KCPTUN))).await;
+    client.send_oob(b"ping").unwrap();
+    assert_eq!(server.recv_oob().await.unwrap(), b"ping");
+    server.send_oob(b"").unwrap();
+    assert_eq!(client.recv_oob().await.unwrap(), b"");
+    let too_long = vec![0; client.max_oob().unwrap() + 1];
+    assert_eq!(client.send_oob(&too_long).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_a_timeout_and_never_an_end() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let config = config().idle_timeout(Some(Duration::from_millis(150)));
+    let mut stream = KcpStream::connect(silent.local_addr().unwrap(), config).await.unwrap();
+    stream.write_all(b"anyone?").await.unwrap();
+    let mut buffer = [0; 8];
+    assert_eq!(stream.read(&mut buffer).await.unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(stream.write(b"more").await.unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(stream.shutdown().await.unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn a_keepalive_holds_an_idle_session() {
+    let idle = Duration::from_millis(300);
+    let config = config().idle_timeout(Some(idle)).keepalive(Some(idle / 6));
+    let (mut client, mut server) = pair(config).await;
+    tokio::time::sleep(3 * idle).await;
+    client.write_all(b"still here").await.unwrap();
+    let mut buffer = [0; 10];
+    server.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(&buffer, b"still here");
+}
+
+#[tokio::test]
+async fn deadlines_end_waiting_and_can_be_lifted() {
+    let (mut client, mut server) = pair(config()).await;
+    let mut buffer = [0; 4];
+    client.set_read_deadline(Some(Instant::now() + Duration::from_millis(30)));
+    assert_eq!(client.read(&mut buffer).await.unwrap_err().kind(), ErrorKind::TimedOut);
+    client.set_read_deadline(None);
+    server.write_all(b"late").await.unwrap();
+    client.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(&buffer, b"late");
+}
+
+#[tokio::test]
+async fn shutting_down_waits_for_the_peer_and_refuses_writes() {
+    let (mut client, mut server) = pair(config()).await;
+    client.write_all(&pattern(50_000)).await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(client.waiting(), 0);
+    assert_eq!(client.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    let mut received = vec![0; 50_000];
+    server.read_exact(&mut received).await.unwrap();
+    assert!(received == pattern(50_000));
+}
+
+#[tokio::test]
+async fn a_dropped_stream_still_delivers() {
+    let (mut client, mut server) = pair(config().window(8, 128)).await;
+    client.write_all(&pattern(10_000)).await.unwrap();
+    drop(client);
+    let mut received = vec![0; 10_000];
+    server.read_exact(&mut received).await.unwrap();
+    assert!(received == pattern(10_000));
+}
+
+#[tokio::test]
+async fn a_closed_listener_accepts_no_more_but_keeps_its_sessions() {
+    let listener = KcpListener::bind("127.0.0.1:0", config()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut client = KcpStream::connect(address, config()).await.unwrap();
+    client.write_all(b"a").await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    listener.close();
+    assert_eq!(listener.accept().await.unwrap_err().kind(), ErrorKind::NotConnected);
+    drop(listener);
+    client.write_all(b"b").await.unwrap();
+    let mut buffer = [0; 2];
+    server.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(&buffer, b"ab");
+}
+
+#[tokio::test]
+async fn the_backlog_is_bounded() {
+    let mut config = config();
+    config.backlog = 3;
+    let listener = KcpListener::bind("127.0.0.1:0", config.clone()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = KcpStream::connect(address, config.clone()).await.unwrap();
+        client.write_all(b"x").await.unwrap();
+        clients.push(client);
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut accepted = 0;
+    while tokio::time::timeout(Duration::ZERO, listener.accept()).await.is_ok() {
+        accepted += 1;
+    }
+    assert_eq!(accepted, 3);
+}
+
+#[tokio::test]
+async fn another_key_opens_nothing() {
+    let listener = KcpListener::bind("127.0.0.1:0", config()).await.unwrap();
+    let other = KcpConfig::new(Crypt::from_passphrase(CryptKind::Aes128Gcm, "another secret"));
+    let mut client = KcpStream::connect(listener.local_addr().unwrap(), other).await.unwrap();
+    client.write_all(b"x").await.unwrap();
+    let before = fastwire_kcp::net::snmp();
+    assert!(tokio::time::timeout(Duration::from_millis(400), listener.accept()).await.is_err());
+    assert!(fastwire_kcp::net::snmp().in_csum_errors > before.in_csum_errors);
+}
+
+#[test]
+fn the_number_of_tasks_does_not_depend_on_the_number_of_sessions() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = KcpListener::bind("127.0.0.1:0", config()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tasks = || runtime.metrics().num_alive_tasks();
+        let at_first = tasks();
+        assert!(at_first <= MAX_DRIVERS);
+        let mut streams = Vec::new();
+        for _ in 0..50 {
+            let mut client = KcpStream::connect(address, config()).await.unwrap();
+            client.write_all(b"x").await.unwrap();
+            streams.push((client, listener.accept().await.unwrap()));
+        }
+        assert_eq!(tasks(), at_first);
+    });
+}
+
+#[test]
+fn a_runtime_that_ends_aborts_its_sessions() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (mut client, _server) = runtime.block_on(pair(config()));
+    drop(runtime);
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = other.block_on(async { client.read(&mut [0; 1]).await.unwrap_err() });
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+}
