@@ -227,6 +227,16 @@ impl Channels {
         if self.retransmit_at().is_none_or(|at| now < at) {
             return Ok(());
         }
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            let Some(outbox) = channel.outbox.as_mut() else { continue };
+            self.recovery.on_reordering_timer(&mut outbox.space, now, out);
+            if outbox.space.has_due() {
+                self.repeating.insert(index as u8);
+            }
+        }
+        if self.retransmit_at().is_none_or(|at| now < at) {
+            return Ok(());
+        }
         let mut any = false;
         for (index, channel) in self.channels.iter_mut().enumerate() {
             let Some(outbox) = channel.outbox.as_mut() else { continue };

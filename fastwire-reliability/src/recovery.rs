@@ -9,7 +9,7 @@ use crate::ack::AckSet;
 use crate::config::{ChannelsConfig, RecoveryProfile};
 use crate::loss::LossTracker;
 use crate::rtt::Rtt;
-use crate::space::{AckSpace, MAX_THRESHOLD, State};
+use crate::space::{AckSpace, MAX_THRESHOLD, Sent, State};
 
 /// What one acknowledgement or time-out brought, for the congestion controller. A reused buffer: the calls add to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,6 +88,15 @@ pub(crate) struct Recovery {
     loss: LossTracker,
     retransmitted: u64,
     spurious: u64,
+}
+
+/// A packet's first acknowledgement.
+#[derive(Debug, Clone, Copy)]
+struct Acked {
+    /// Its latest transmission.
+    at: Instant,
+    /// It was sent once: the time since is a valid sample (Karn).
+    once: bool,
 }
 
 /// Rightful repeats after which a raised threshold comes down again (RFC 8985 §6.2 step 4: 16 recoveries).
@@ -181,12 +190,49 @@ impl Recovery {
         first.saturating_mul(1 << self.backoff.min(16)).min(most.max(rto.saturating_add(self.max_ack_delay)))
     }
 
+    /// How long a packet may be missing once a later one is acknowledged: 9/8 of a round trip (RFC 9002 §6.1.2), more
+    /// where the path was seen to reorder.
+    fn reordering_wait(&self) -> Duration {
+        let rtt = self.rtt.smoothed().max(self.rtt.latest());
+        rtt + rtt / 8 * (self.threshold / self.least_threshold())
+    }
+
     /// When the oldest packet in flight on `space` has waited long enough.
     pub(crate) fn deadline<C>(&self, space: &AckSpace<C>) -> Option<Instant> {
         let (_, oldest) = space.oldest_in_flight()?;
         // RFC 6298 §5.5-5.6: the doubled timer starts anew when the last one ran out
         let from = self.last_expiry.map_or(oldest.at, |expiry| expiry.max(oldest.at));
-        Some(from + self.timeout())
+        let expiry = from + self.timeout();
+        Some(space.loss_at.map_or(expiry, |at| at.min(expiry)))
+    }
+
+    /// Takes those for lost that were shown missing long enough ago.
+    pub(crate) fn on_reordering_timer<C>(
+        &mut self,
+        space: &mut AckSpace<C>,
+        now: Instant,
+        out: &mut Outcome,
+    ) {
+        if space.loss_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let wait = self.reordering_wait();
+        loop {
+            // not many: of what is in flight, what left before the newest acknowledged packet and is still missing
+            let next = space
+                .in_flight()
+                .find(|(_, sent)| sent.missing)
+                .map(|(number, sent)| (number, sent.at + wait));
+            match next {
+                Some((number, lost_at)) if lost_at <= now => self.lost(space, number, true, out),
+                next => {
+                    space.loss_at = next.map(|(_, lost_at)| lost_at);
+                    break;
+                }
+            }
+        }
+        space.settle();
+        self.judge(now, false, out);
     }
 
     /// Notes that packet `number` leaves in a datagram of `bytes` bytes.
@@ -221,20 +267,36 @@ impl Recovery {
         now: Instant,
         out: &mut Outcome,
     ) {
-        let mut any = false;
+        let (mut newest, mut largest) = (None, None);
         for number in set.iter() {
-            any |= self.acked(space, number, number == set.largest(), now, out);
+            let Some(acked) = self.acked(space, number, now, out) else { continue };
+            newest = newest.max(Some(acked.at));
+            if number == set.largest() {
+                largest = Some(acked);
+            }
         }
-        if !any {
-            return;
+        let Some(newest) = newest else { return };
+        // The largest number stands for the packet that caused the acknowledgement (RFC 9002 §5.1), unless one that
+        // left clearly later is news too: then an earlier acknowledgement of the largest was lost.
+        if let Some(Acked { at, once: true }) = largest
+            && newest.saturating_duration_since(at) <= self.max_ack_delay
+        {
+            self.sample(now.saturating_duration_since(at), now, out);
         }
         self.last_progress = Some(now);
-        let mark = space.mark(self.threshold as usize);
+        let (mark, later, wait) =
+            (space.mark(self.threshold as usize), space.mark(1), self.reordering_wait());
         for number in set.missing() {
             // only what the peer shows as missing: what it has not reported yet may have arrived
-            let lost = |state, sends, order| state == State::InFlight && sends == 1 && order < mark;
-            if space.get(number).is_some_and(|sent| lost(sent.state, sent.sends, sent.order)) {
+            let in_doubt =
+                |sent: &&mut Sent<C>| sent.state == State::InFlight && sent.sends == 1 && sent.order < later;
+            let Some(sent) = space.get_mut(number).filter(in_doubt) else { continue };
+            sent.missing = true;
+            let lost_at = sent.at + wait;
+            if sent.order < mark || lost_at <= now {
                 self.lost(space, number, true, out);
+            } else {
+                space.loss_at = Some(space.loss_at.map_or(lost_at, |at| at.min(lost_at)));
             }
         }
         while let Some(number) = space.pop_repeat_before(mark) {
@@ -287,18 +349,15 @@ impl Recovery {
         out.rtt_sample = Some(rtt);
     }
 
-    /// One acknowledged number; true if that is news.
+    /// One acknowledged number; `None` if that is no news.
     fn acked<C>(
         &mut self,
         space: &mut AckSpace<C>,
         number: u64,
-        is_largest: bool,
         now: Instant,
         out: &mut Outcome,
-    ) -> bool {
-        let Some(sent) = space.get_mut(number).filter(|sent| sent.state != State::Acked) else {
-            return false;
-        };
+    ) -> Option<Acked> {
+        let sent = space.get_mut(number).filter(|sent| sent.state != State::Acked)?;
         let (state, at, bytes, sends, order) = (sent.state, sent.at, sent.bytes, sent.sends, sent.order);
         let first_at = sent.first_at;
         sent.state = State::Acked;
@@ -319,9 +378,6 @@ impl Recovery {
             if state == State::InFlight {
                 self.loss.record(false);
             }
-            if is_largest {
-                self.sample(waited, now, out);
-            }
             space.note_latest(order, MAX_THRESHOLD.min(self.threshold as usize));
         } else {
             self.ambiguous = true;
@@ -331,13 +387,14 @@ impl Recovery {
                 self.was_right();
             }
         }
-        true
+        Some(Acked { at, once: sends == 1 })
     }
 
     fn lost<C>(&mut self, space: &mut AckSpace<C>, number: u64, by_order: bool, out: &mut Outcome) {
         let Some(sent) = space.get_mut(number).filter(|sent| sent.state == State::InFlight) else { return };
         let (at, bytes, sends) = (sent.at, sent.bytes, sent.sends);
         sent.state = State::Lost { by_order };
+        sent.missing = false;
         space.fell_due(number);
         self.left_flight(bytes, sends);
         if sends == 1 {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fastwire_wire::{FragmentFlags, FragmentHeader, MAX_FRAGMENTS};
 
 use crate::ack::AckSet;
+use crate::channel_set::ChannelSet;
 use crate::channels::{Channels, Outgoing, ack_of_unsent};
 use crate::config::{Peer, Quota};
 use crate::error::{PushError, Violation};
@@ -63,16 +64,25 @@ impl Channels {
         }
         // Back-off ends with the acknowledgement of a packet sent once; and a peer without memory for what is
         // repeated may be waiting for something else. So new packets leave in between.
-        let new_first = self.recovery.is_backed_off() && (self.repeated_last || !self.recovery.has_fresh());
+        let no_fresh = !self.recovery.has_fresh();
+        let new_first = self.recovery.is_backed_off() && (self.repeated_last || no_fresh);
         self.repeated_last = false;
         if new_first && let Some(outgoing) = self.next_new(now, true, false) {
             return Some(outgoing);
+        }
+        // A base peer is silent about duplicates: without a fresh sequence even a lost acknowledgement stalls.
+        if new_first && no_fresh && self.peer == Peer::Foreign {
+            let repeating = self.repeating;
+            if let Some(outgoing) = self.probe_one_of(repeating, now) {
+                return Some(outgoing);
+            }
         }
         if let Some(outgoing) = self.next_repeat() {
             self.repeated_last = true;
             return Some(outgoing);
         }
-        self.next_probe(now).or_else(|| self.next_new(now, true, true))
+        let probing = self.probing;
+        self.probe_one_of(probing, now).or_else(|| self.next_new(now, true, true))
     }
 
     /// Notes that a packet leaves in a datagram that carries `bytes` bytes for it. To be called before the socket sees the
@@ -185,8 +195,8 @@ impl Channels {
     }
 
     /// A fresh sequence whose acknowledgement covers the whole span (PROTOCOL A6 rule 2).
-    fn next_probe(&mut self, now: Instant) -> Option<Outgoing> {
-        for channel in self.probing.after(self.turn) {
+    fn probe_one_of(&mut self, channels: ChannelSet, now: Instant) -> Option<Outgoing> {
+        for channel in channels.after(self.turn) {
             let peer = self.peer;
             if !self.outbox(channel).is_some_and(|outbox| outbox.has_room(peer, true)) {
                 continue;

@@ -37,6 +37,8 @@ pub(crate) struct Sent<C> {
     /// Transmissions so far.
     pub(crate) sends: u32,
     pub(crate) state: State,
+    /// An acknowledgement of a later packet showed it missing.
+    pub(crate) missing: bool,
 }
 
 /// One transmission of a packet; stale once the packet is no longer in flight with this count.
@@ -60,6 +62,8 @@ pub(crate) struct AckSpace<C> {
     due: VecDeque<u64>,
     /// Orders of the newest acknowledged packets that were sent once, newest first.
     latest: SmallVec<[u64; 3]>,
+    /// When a packet shown missing counts as lost though too few later ones were acknowledged.
+    pub(crate) loss_at: Option<Instant>,
 }
 
 impl<C> AckSpace<C> {
@@ -72,6 +76,7 @@ impl<C> AckSpace<C> {
             repeats: VecDeque::new(),
             due: VecDeque::new(),
             latest: SmallVec::new(),
+            loss_at: None,
         }
     }
 
@@ -111,6 +116,7 @@ impl<C> AckSpace<C> {
             bytes: 0,
             sends: 0,
             state: State::Handed,
+            missing: false,
         });
         number
     }
@@ -186,6 +192,11 @@ impl<C> AckSpace<C> {
             }
         }
         None
+    }
+
+    /// The transmissions in flight, in the order sent.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = (u64, &Sent<C>)> {
+        self.flight.iter().filter_map(|&of| self.live(of).map(|sent| (of.number, sent)))
     }
 
     /// The oldest transmission in flight.

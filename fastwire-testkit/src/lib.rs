@@ -1,3 +1,4 @@
 //! What the tests of several FastWire crates share. A dev-dependency only; never published.
 
 pub mod vectors;
+pub mod weak_peer;
