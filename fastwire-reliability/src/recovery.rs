@@ -69,7 +69,8 @@ pub(crate) struct Recovery {
     backoff: u32,
     /// When the timer last ran out; the next doubling waits for a whole time-out after it.
     last_expiry: Option<Instant>,
-    /// Since the last valid sample a repeated packet was acknowledged: the path lives.
+    /// Since the last valid sample a packet was acknowledged so soon after a repeat that the repeat was needless: the
+    /// path lives, and is slower than the time-out.
     ambiguous: bool,
     in_flight_bytes: u64,
     in_flight_packets: u32,
@@ -169,9 +170,11 @@ impl Recovery {
         self.backoff > 0
     }
 
-    /// Whether a packet in flight was sent once, so that its acknowledgement can end the back-off.
+    /// Whether enough packets in flight were sent once, so that an acknowledgement can end the back-off: one, and
+    /// after every second time-out in a row two, because the first may be lost like the last one.
     pub(crate) fn has_fresh(&self) -> bool {
-        self.fresh_in_flight > 0
+        let enough = if self.backoff > 0 && self.backoff.is_multiple_of(2) { 2 } else { 1 };
+        self.fresh_in_flight >= enough
     }
 
     /// The time a packet gets to be acknowledged: RTO, doubled for each time-out in a row (RFC 6298 §5.5, PROTOCOL
@@ -380,7 +383,7 @@ impl Recovery {
             }
             space.note_latest(order, MAX_THRESHOLD.min(self.threshold as usize));
         } else {
-            self.ambiguous = true;
+            self.ambiguous |= early || !self.rtt.is_measured();
             if early && state == State::InFlight {
                 self.was_spurious(true, out);
             } else if !early {
