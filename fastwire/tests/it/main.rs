@@ -1,3 +1,4 @@
 //! The facade's integration tests.
 
+mod docs;
 mod world;
