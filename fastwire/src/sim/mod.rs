@@ -40,6 +40,7 @@ mod link;
 mod meters;
 mod net;
 mod rng;
+mod trace;
 mod world;
 
 pub use config::{LinkConfig, LinkConfigError, Loss, Reorder};
@@ -48,4 +49,5 @@ pub use link::{Delivery, Link, LinkStats};
 pub use meters::{MeterReport, MeteredAead};
 pub use net::{Arrived, Network};
 pub use rng::Rng;
+pub use trace::Sighting;
 pub use world::{Drive, NodeId, SimEndpoint, World};

@@ -11,6 +11,7 @@ use fastwire_compress::BuiltinCompressor;
 use fastwire_congestion::{BuiltinController, BuiltinControllers, CongestionMode};
 
 use super::meters::{AmplificationMeter, MeterReport, MeteredAead, NonceMeter};
+use super::trace::{Sighting, Trace};
 use super::{LinkConfig, LinkConfigError, Network, Rng};
 use crate::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
 use crate::transport::{RecvMeta, SocketId};
@@ -65,6 +66,7 @@ pub struct World {
     events: VecDeque<(NodeId, Event)>,
     nonces: NonceMeter,
     oversized: u64,
+    trace: Trace,
 }
 
 impl World {
@@ -84,6 +86,7 @@ impl World {
             events: VecDeque::new(),
             nonces: NonceMeter::default(),
             oversized: 0,
+            trace: Trace::default(),
         }
     }
 
@@ -308,6 +311,13 @@ impl World {
             if node.endpoint.is_none() {
                 continue;
             }
+            self.trace.see(&Sighting {
+                at: self.now - self.start,
+                arrived: true,
+                from: arrived.from,
+                to: arrived.to,
+                bytes: &arrived.bytes,
+            });
             node.strangers.on_received(arrived.from, arrived.bytes.len());
             let meta = RecvMeta { socket, remote: arrived.from, local: None, ecn: arrived.ecn };
             node.inbox.push_back((meta, arrived.bytes));
@@ -383,9 +393,23 @@ impl World {
                     let known = endpoint.has_connection_at(transmit.destination);
                     node.strangers.on_sent(transmit.destination, datagram.len(), known);
                 }
-                network.send(now, *from, transmit.destination, transmit.ecn, datagram);
+                let (from, to) = (*from, transmit.destination);
+                self.trace.see(&Sighting { at: now - self.start, arrived: false, from, to, bytes: datagram });
+                network.send(now, from, to, transmit.ecn, datagram);
             }
         }
+    }
+
+    /// Shows every datagram to `watcher`, when it is sent and when it arrives at a node that is on.
+    pub fn watch(&mut self, watcher: impl FnMut(&Sighting<'_>) + Send + 'static) {
+        self.trace.watch(Box::new(watcher));
+    }
+
+    /// A digest of all datagrams so far: when each was sent and arrived, its ports and bytes. Two runs of one seed
+    /// have the same.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.trace.digest()
     }
 
     /// What the meters show.
