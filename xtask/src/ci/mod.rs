@@ -2,6 +2,7 @@
 
 mod edges;
 mod house;
+pub(crate) mod portable;
 mod steps;
 
 use std::{

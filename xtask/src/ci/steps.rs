@@ -1,12 +1,11 @@
 //! The steps of `cargo xtask ci`.
 //!
 //! Steps share what they compile: clippy and the tests use the same features and profile, so dependencies are built once
-//! for checking and once for running. Only the portable step (other compiler flags) and the acceptance checks (release)
-//! build them again, each in a place of its own.
+//! for checking and once for running. Only the acceptance checks (release) and the oldest Rust build them again.
 
 use std::time::Duration;
 
-use super::{edges, house};
+use super::{edges, house, portable};
 use crate::{
     accept, fuzz,
     shell::Shell,
@@ -155,9 +154,7 @@ fn examples(workspace: &Workspace) -> Result<Outcome, String> {
 }
 
 fn portable(workspace: &Workspace) -> Result<Outcome, String> {
-    let target = workspace.target.join("portable");
-    let shell = test(workspace, "-p fastwire --target-dir").arguments([target.to_string_lossy()]);
-    passed(shell.variable("RUSTFLAGS", "--cfg fastwire_portable").run())
+    passed(portable::force(test(workspace, "-p fastwire -p fastwire-fec --all-features"))?.run())
 }
 
 fn fuzz_corpus(workspace: &Workspace) -> Result<Outcome, String> {
