@@ -17,12 +17,14 @@ pub(super) fn force(shell: Shell) -> Result<Shell, String> {
     Ok(shell.variable("RUSTC_WORKSPACE_WRAPPER", &own.to_string_lossy()).variable(WRAPPING, "1"))
 }
 
-/// Runs rustc with the flag if cargo called us as its wrapper: `xtask /path/to/rustc ARGUMENTS`.
+/// Runs rustc with the flag, and with warnings denied, if cargo called us as its wrapper: `xtask /path/to/rustc ARGUMENTS`.
 pub(crate) fn stand_in() -> Option<ExitCode> {
     std::env::var_os(WRAPPING)?;
     let mut arguments = std::env::args_os().skip(1);
-    let status =
-        Command::new(arguments.next()?).args(arguments).args(["--cfg", "fastwire_portable"]).status();
+    let status = Command::new(arguments.next()?)
+        .args(arguments)
+        .args(["--cfg", "fastwire_portable", "-Dwarnings"])
+        .status();
     let code = status.ok().and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
     Some(ExitCode::from(code.unwrap_or(1)))
 }
