@@ -15,6 +15,8 @@ const EDGES: &[(&str, Knows)] = &[
     ("xtask", Knows::Only(&[])),
     ("fastwire", Knows::All),
     ("fastwire-accept", Knows::All),
+    ("fastwire-demo", Knows::All),
+    ("fastwire-tunnel", Knows::All),
 ];
 
 /// Crates only our own tests and tools use; nothing published may depend on them except for its tests.
