@@ -3,13 +3,23 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+#[cfg(feature = "ring")]
+use fastwire_crypto::backend::Ring;
+use fastwire_crypto::backend::{Backend, RustCrypto};
 use fastwire_crypto::*;
 
 fn packets(c: &mut Criterion) {
-    let mut group = c.benchmark_group("packet");
+    packets_by::<RustCrypto>(c, "rustcrypto");
+    #[cfg(feature = "ring")]
+    packets_by::<Ring>(c, "ring");
+    replay(c);
+}
+
+fn packets_by<B: Backend>(c: &mut Criterion, backend: &str) {
+    let mut group = c.benchmark_group(backend);
     for suite in [CipherSuite::Aes128Gcm, CipherSuite::ChaCha20Poly1305] {
         let key = &[7; 32][..suite.key_len()];
-        let cipher = || Aead::new(suite, key).expect("key of the right length");
+        let cipher = || AeadBy::<B>::new(suite, key).expect("key of the right length");
         for len in [64, 1200] {
             group.throughput(Throughput::Bytes(len as u64));
             let mut sealer = Sealer::new(cipher());
@@ -27,7 +37,9 @@ fn packets(c: &mut Criterion) {
         }
     }
     group.finish();
+}
 
+fn replay(c: &mut Criterion) {
     let mut window = ReplayWindow::<16>::new();
     let mut number = 0;
     c.bench_function("replay window: check and commit the next number", |b| {

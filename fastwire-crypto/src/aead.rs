@@ -2,47 +2,37 @@
 
 use std::fmt;
 
-use aead::{AeadInOut, KeyInit};
-use aes_gcm::Aes128Gcm;
-use chacha20poly1305::ChaCha20Poly1305;
-
 use crate::CipherSuite;
+use crate::backend::{Backend, DefaultBackend, Keyed};
 use crate::cipher::{AeadLimits, Cipher, CipherError, KeyError, NONCE_LEN, TAG_LEN};
 
-/// A built-in cipher with its key, which is wiped on drop.
-pub struct Aead(Inner);
+/// The built-in cipher, by the fastest library this build has.
+pub type Aead = AeadBy<DefaultBackend>;
 
-enum Inner {
+/// A built-in cipher with its key, which is wiped on drop, by the library `B`.
+pub struct AeadBy<B: Backend>(Inner<B>);
+
+enum Inner<B: Backend> {
     None,
-    // Round keys and tables: boxed, so that a connection in plaintext or ChaCha20 does not carry them.
-    Aes128Gcm(Box<Aes128Gcm>),
-    ChaCha20Poly1305(ChaCha20Poly1305),
+    // Round keys and tables: boxed, so that a connection in plaintext does not carry them.
+    Aes128Gcm(Box<B::Aes128Gcm>),
+    ChaCha20Poly1305(Box<B::ChaCha20Poly1305>),
 }
 
-// Compiles only while the backends wipe their keys, which is a Cargo feature of theirs.
-const _: () = {
-    const fn wiped_on_drop<T: zeroize::ZeroizeOnDrop>() {}
-    wiped_on_drop::<Aes128Gcm>();
-    wiped_on_drop::<ChaCha20Poly1305>();
-    wiped_on_drop::<x25519_dalek::StaticSecret>();
-};
-
-impl Aead {
+impl<B: Backend> AeadBy<B> {
     /// Makes the cipher of `suite` with `key`.
     ///
     /// # Errors
     ///
     /// [`KeyError::WrongLength`] unless the key has [`CipherSuite::key_len`] bytes.
     pub fn new(suite: CipherSuite, key: &[u8]) -> Result<Self, KeyError> {
-        let wrong = KeyError::WrongLength { suite, expected: suite.key_len(), got: key.len() };
+        let wrong = || KeyError::WrongLength { suite, expected: suite.key_len(), got: key.len() };
         Ok(Self(match suite {
             CipherSuite::None if key.is_empty() => Inner::None,
-            CipherSuite::None => return Err(wrong),
-            CipherSuite::Aes128Gcm => {
-                Inner::Aes128Gcm(Box::new(Aes128Gcm::new_from_slice(key).map_err(|_| wrong)?))
-            }
+            CipherSuite::None => return Err(wrong()),
+            CipherSuite::Aes128Gcm => Inner::Aes128Gcm(Box::new(Keyed::new(key).ok_or_else(wrong)?)),
             CipherSuite::ChaCha20Poly1305 => {
-                Inner::ChaCha20Poly1305(ChaCha20Poly1305::new_from_slice(key).map_err(|_| wrong)?)
+                Inner::ChaCha20Poly1305(Box::new(Keyed::new(key).ok_or_else(wrong)?))
             }
         }))
     }
@@ -57,7 +47,7 @@ impl Aead {
     }
 }
 
-impl Cipher for Aead {
+impl<B: Backend> Cipher for AeadBy<B> {
     #[inline]
     fn seal(
         &self,
@@ -65,15 +55,13 @@ impl Cipher for Aead {
         aad: &[u8],
         data: &mut [u8],
     ) -> Result<[u8; TAG_LEN], CipherError> {
-        let tag = match &self.0 {
-            Inner::None => return Ok([0; TAG_LEN]),
-            Inner::Aes128Gcm(cipher) => cipher.encrypt_inout_detached(nonce.into(), aad, data.into()),
-            Inner::ChaCha20Poly1305(cipher) => cipher.encrypt_inout_detached(nonce.into(), aad, data.into()),
-        };
-        tag.map(Into::into).map_err(|_| CipherError)
+        match &self.0 {
+            Inner::None => Ok([0; TAG_LEN]),
+            Inner::Aes128Gcm(cipher) => cipher.seal(nonce, aad, data),
+            Inner::ChaCha20Poly1305(cipher) => cipher.seal(nonce, aad, data),
+        }
     }
 
-    // Both check the tag over the ciphertext before they decrypt, so a refused packet stays ciphertext.
     #[inline]
     fn open(
         &self,
@@ -83,15 +71,10 @@ impl Cipher for Aead {
         tag: &[u8; TAG_LEN],
     ) -> Result<(), CipherError> {
         match &self.0 {
-            Inner::None => return Ok(()),
-            Inner::Aes128Gcm(cipher) => {
-                cipher.decrypt_inout_detached(nonce.into(), aad, data.into(), tag.into())
-            }
-            Inner::ChaCha20Poly1305(cipher) => {
-                cipher.decrypt_inout_detached(nonce.into(), aad, data.into(), tag.into())
-            }
+            Inner::None => Ok(()),
+            Inner::Aes128Gcm(cipher) => cipher.open(nonce, aad, data, tag),
+            Inner::ChaCha20Poly1305(cipher) => cipher.open(nonce, aad, data, tag),
         }
-        .map_err(|_| CipherError)
     }
 
     fn is_plaintext(&self) -> bool {
@@ -107,7 +90,7 @@ impl Cipher for Aead {
     }
 }
 
-impl fmt::Debug for Aead {
+impl<B: Backend> fmt::Debug for AeadBy<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Aead({})", self.suite())
     }

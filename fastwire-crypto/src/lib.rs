@@ -13,6 +13,7 @@
 
 mod aead;
 mod agreement;
+pub mod backend;
 mod cipher;
 mod hkdf;
 mod open;
@@ -21,7 +22,7 @@ mod seal;
 mod session;
 mod suite;
 
-pub use aead::Aead;
+pub use aead::{Aead, AeadBy};
 pub use agreement::{KeyAgreement, KeyPair, PublicKey, SharedSecret};
 pub use cipher::{AeadLimits, Cipher, CipherError, KeyError, NONCE_LEN, TAG_LEN};
 pub use hkdf::Prk;

@@ -1,6 +1,7 @@
 //! Tests of packet protection from outside: golden vectors, published vectors, laws.
 #![allow(clippy::unwrap_used)]
 
+mod backends;
 mod packets;
 mod replay;
 mod standards;

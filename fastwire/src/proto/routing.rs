@@ -25,17 +25,21 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let bare = parse_bare(&datagram);
         let Some(router) = &mut self.router else { return };
         let known = router.addresses.get(&meta.remote).copied();
+        // Opening in vain may spoil the bytes: what somebody else may still want is kept.
+        let contested = !router.pending.at(meta.remote).is_empty();
+        let by_token = self.by_token(&datagram).filter(|id| Some(*id) != known);
         let mut datagram = datagram;
         if let Some(id) = known {
+            let spare = (contested || by_token.is_some()).then(|| datagram.clone());
             match self.offer(id, now, meta, datagram, bare.as_ref(), true) {
                 Receipt::Opened => return,
-                Receipt::NotOpened(back) => datagram = back,
+                Receipt::NotOpened(back) => datagram = spare.unwrap_or(back),
             }
         }
         if self.complete_handshake(now, meta, &datagram, bare.as_ref()) {
             return;
         }
-        if let Some(id) = self.by_token(&datagram).filter(|id| Some(*id) != known) {
+        if let Some(id) = by_token {
             match self.offer(id, now, meta, datagram, bare.as_ref(), known.is_none()) {
                 Receipt::Opened => return,
                 Receipt::NotOpened(back) => datagram = back,
