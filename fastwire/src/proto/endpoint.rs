@@ -187,7 +187,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             return Some(self.transmit_handshake(&answer, buf));
         }
         while let Some(&id) = self.ready.front() {
-            let (path, more) = self.transmit_connection(id, now, buf);
+            let (route, more) = self.transmit_connection(id, now, buf);
             self.ready.pop_front();
             if more {
                 self.ready.push_back(id);
@@ -197,10 +197,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 }
                 self.reschedule(id);
             }
-            if let Some((socket, remote)) = path {
+            if let Some(route) = route {
                 self.stats.datagrams_sent += buf.segments() as u64;
                 self.stats.bytes_sent += buf.len() as u64;
-                return Some(buf.transmit(socket, remote));
+                return Some(buf.transmit(route));
             }
         }
         None
@@ -215,13 +215,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     ) -> Option<Transmit<'b>> {
         let now = self.clock.advance(now);
         buf.clear();
-        let ((socket, remote), _) = match self.transmit_connection(id, now, buf) {
-            (Some(path), more) => (path, more),
-            (None, _) => return None,
-        };
+        let route = self.transmit_connection(id, now, buf).0?;
         self.stats.datagrams_sent += buf.segments() as u64;
         self.stats.bytes_sent += buf.len() as u64;
-        Some(buf.transmit(socket, remote))
+        Some(buf.transmit(route))
     }
 
     /// The next wish about sockets: to open or to close one.

@@ -106,11 +106,7 @@ impl<C> Router<C> {
             }
         };
         let bytes = bare(&answer);
-        (bytes.len() <= AMPLIFICATION * len).then_some(HandshakeDatagram {
-            socket: meta.socket,
-            remote: meta.remote,
-            bytes,
-        })
+        (bytes.len() <= AMPLIFICATION * len).then(|| answer_to(meta, bytes))
     }
 
     fn refusal(
@@ -171,6 +167,15 @@ impl<C> Router<C> {
             None => Control::Reject(Reject { reason: RejectReason::SERVER_FULL }),
         }
     }
+}
+
+fn answer_to(meta: &RecvMeta, bytes: Vec<u8>) -> HandshakeDatagram {
+    HandshakeDatagram { socket: meta.socket, remote: meta.remote, source: meta.local, bytes }
+}
+
+/// The answer to a client whose handshake is complete when no place is left.
+pub(crate) fn server_full(meta: &RecvMeta) -> HandshakeDatagram {
+    answer_to(meta, bare(&Control::Reject(Reject { reason: RejectReason::SERVER_FULL })))
 }
 
 /// The client's suite where our policy has it, else our first choice; features that both sides want.

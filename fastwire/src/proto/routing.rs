@@ -9,8 +9,9 @@ use fastwire_crypto::{Cipher, PublicKey};
 use fastwire_wire::Control;
 
 use super::connection::{Receipt, opens};
+use super::handshake::client::HandshakeDatagram;
 use super::handshake::{BareControl, looks_bare, parse_bare};
-use super::router::Arrival;
+use super::router::{Arrival, server_full};
 use super::session::Session;
 use super::{Endpoint, Side, client};
 use crate::transport::RecvMeta;
@@ -52,12 +53,19 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 let arrival = Arrival { meta, len: datagram.len(), now };
                 let answer =
                     router.handle_connect(connect, arrival, self.connections.len(), &self.config, books);
-                if self.answers.len() < MAX_WAITING_ANSWERS {
-                    self.answers.extend(answer);
+                if let Some(answer) = answer {
+                    self.answer(answer);
                 }
             }
             _ if looks_bare(&datagram) => self.stats.malformed_handshakes += 1,
             _ => self.stats.unroutable += 1,
+        }
+    }
+
+    /// Queues an answer to somebody who has no connection; beyond the limit it is a lost packet.
+    fn answer(&mut self, answer: HandshakeDatagram) {
+        if self.answers.len() < MAX_WAITING_ANSWERS {
+            self.answers.push_back(answer);
         }
     }
 
@@ -109,6 +117,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let rtt = pending.rtt(now);
         let Some(session) = pending.session else { return false };
         let old = router.addresses.get(&meta.remote).copied();
+        if old.is_none() && self.connections.len() >= router.max_connections {
+            // The last place went while this handshake was under way.
+            self.stats.rejected += 1;
+            self.answer(server_full(meta));
+            return true;
+        }
         if let Some(old) = old {
             self.with_connection(old, |connection, env| connection.end(DisconnectReason::Replaced, env));
         }

@@ -1,6 +1,5 @@
 //! The way out: which connection sends next, and from where to where.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use fastwire_compress::Compressor;
@@ -10,9 +9,9 @@ use fastwire_crypto::Cipher;
 use super::Endpoint;
 use super::connection::Env;
 use super::handshake::client::{HandshakeDatagram, connect};
-use super::transmit::TransmitBuf;
+use super::transmit::{Route, TransmitBuf};
 use crate::ConnectionId;
-use crate::transport::{SocketId, Transmit};
+use crate::transport::Transmit;
 
 /// Timers are no finer than this: what is overdue and cannot be done yet is looked at again after it.
 const GRANULARITY: Duration = Duration::from_millis(1);
@@ -24,7 +23,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         id: ConnectionId,
         now: Instant,
         buf: &mut TransmitBuf,
-    ) -> (Option<(SocketId, SocketAddr)>, bool) {
+    ) -> (Option<Route>, bool) {
         let Some(connection) = self.connections.get_mut(id) else { return (None, false) };
         let handshake = match &mut connection.handshake {
             Some(handshake) => handshake.poll_datagram(&self.config, now),
@@ -36,7 +35,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         if let Some(datagram) = handshake {
             buf.push_datagram(&datagram.bytes);
             connection.on_handshake_sent(datagram.bytes.len());
-            return (Some((datagram.socket, datagram.remote)), true);
+            return (Some(datagram.route()), true);
         }
         let mut env = Env {
             config: &self.config,
@@ -45,9 +44,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             may_move: false,
         };
         let more = connection.transmit(now, buf, &mut env);
-        let path = (!buf.is_empty()).then(|| (connection.socket(), connection.remote()));
+        let route = (!buf.is_empty()).then(|| connection.route());
         self.apply_changes(id);
-        (path, more)
+        (route, more)
     }
 
     pub(super) fn transmit_handshake<'b>(
@@ -58,7 +57,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         buf.push_datagram(&answer.bytes);
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += answer.bytes.len() as u64;
-        buf.transmit(answer.socket, answer.remote)
+        buf.transmit(answer.route())
     }
 
     pub(super) fn reschedule(&mut self, id: ConnectionId) {

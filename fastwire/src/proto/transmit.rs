@@ -1,6 +1,6 @@
 //! The datagrams under construction: one reused buffer, filled in place, sealed in place.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use fastwire_crypto::{Cipher, Sealer};
 use fastwire_wire::{Features, FragmentHeader, PacketHeader};
@@ -84,10 +84,20 @@ impl TransmitBuf {
         self.end_datagram(start);
     }
 
-    pub(crate) fn transmit(&self, socket: SocketId, destination: SocketAddr) -> Transmit<'_> {
+    pub(crate) fn transmit(&self, route: Route) -> Transmit<'_> {
+        let Route { socket, remote, source } = route;
         let segment_size = (self.segments > 1).then_some(self.segment_size);
-        Transmit { segment_size, ..Transmit::new(socket, destination, &self.bytes) }
+        Transmit { segment_size, source, ..Transmit::new(socket, remote, &self.bytes) }
     }
+}
+
+/// From where to where datagrams go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Route {
+    pub(crate) socket: SocketId,
+    pub(crate) remote: SocketAddr,
+    /// The local address to send from, on a host that has several.
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// How the packets of one connection are laid into datagrams.

@@ -26,9 +26,10 @@ use self::path::Path;
 use self::pressure::Pressure;
 use self::revival::Revival;
 use self::send::Next;
+use super::Side;
 use super::handshake::client::ClientHandshake;
 use super::session::Session;
-use super::{Side, transmit::Framing};
+use super::transmit::{Framing, Route};
 use crate::config::CommonConfig;
 use crate::transport::SocketId;
 use crate::{ConnectionError, ConnectionState, ConnectionStats, DisconnectReason, SendError};
@@ -199,6 +200,11 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
 
     pub(crate) fn remote(&self) -> SocketAddr {
         self.path.remote
+    }
+
+    /// The way its datagrams take.
+    pub(crate) fn route(&self) -> Route {
+        Route { socket: self.path.socket, remote: self.path.remote, source: self.path.source }
     }
 
     pub(crate) fn socket(&self) -> SocketId {

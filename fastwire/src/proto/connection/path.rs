@@ -1,6 +1,6 @@
 //! Where the peer is, and how much may go there before it has proved that it is there (PROTOCOL A10).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::transport::SocketId;
@@ -15,6 +15,8 @@ const AMPLIFICATION: u64 = 3;
 pub(crate) struct Path {
     pub(crate) socket: SocketId,
     pub(crate) remote: SocketAddr,
+    /// Our own address that the peer sends to; answers leave from it.
+    pub(crate) source: Option<IpAddr>,
     unproven: Option<Unproven>,
     moved_at: Option<Instant>,
 }
@@ -30,7 +32,7 @@ struct Unproven {
 impl Path {
     /// The path of a handshake: the peer answered on it, so it is there.
     pub(crate) fn new(socket: SocketId, remote: SocketAddr) -> Self {
-        Self { socket, remote, unproven: None, moved_at: None }
+        Self { socket, remote, source: None, unproven: None, moved_at: None }
     }
 
     /// Whether a packet from elsewhere may move the connection now.
@@ -43,6 +45,7 @@ impl Path {
         *self = Self {
             socket,
             remote,
+            source: None,
             unproven: Some(Unproven { since: now, received: bytes, sent: 0 }),
             moved_at: Some(now),
         };

@@ -124,6 +124,9 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     ) {
         if meta.remote == self.path.remote {
             self.path.on_received(bytes);
+            if self.side == Side::Server {
+                self.path.source = meta.local;
+            }
             return;
         }
         let newest = opened.iter().any(|packet| packet.newest);

@@ -3,7 +3,7 @@
 //! An *attempt* is one key pair on one local socket towards one address. Each may collect *candidates*,
 //! the CHALLENGEs it answered. The first candidate under whose keys a packet opens wins (PROTOCOL A5).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use fastwire_compress::{Algorithm, Method};
@@ -16,6 +16,7 @@ use crate::ConnectError;
 use crate::config::CommonConfig;
 use crate::proto::Side;
 use crate::proto::session::{Session, Terms, UNCOMPRESSED};
+use crate::proto::transmit::Route;
 use crate::transport::SocketId;
 
 /// CONNECT and RESPONSE go out again every 100 ms for 2 s, then ever slower up to every 500 ms.
@@ -115,7 +116,15 @@ pub enum SocketRequest {
 pub(crate) struct HandshakeDatagram {
     pub(crate) socket: SocketId,
     pub(crate) remote: SocketAddr,
+    /// The local address to send from: where the question came to.
+    pub(crate) source: Option<IpAddr>,
     pub(crate) bytes: Vec<u8>,
+}
+
+impl HandshakeDatagram {
+    pub(crate) fn route(&self) -> Route {
+        Route { socket: self.socket, remote: self.remote, source: self.source }
+    }
 }
 
 /// A client's handshake, from the first CONNECT until a packet of the server opens.
@@ -228,11 +237,10 @@ impl<C: Cipher> ClientHandshake<C> {
         true
     }
 
-    /// Notes a refusal. It counts only if no valid CHALLENGE comes within a grace time: anybody can forge one.
+    /// Notes a refusal. Anybody can forge one, so it counts only if no valid CHALLENGE comes within a grace
+    /// time; after a CHALLENGE it only tells why, should nothing more come.
     pub(crate) fn handle_refusal(&mut self, error: ConnectError, now: Instant) {
-        if self.candidates.is_empty() {
-            self.refused.get_or_insert((error, now + GRACE));
-        }
+        self.refused.get_or_insert((error, now + GRACE));
     }
 
     /// The attempt's end without a connection, if it has come.
@@ -243,8 +251,9 @@ impl<C: Cipher> ClientHandshake<C> {
         {
             return Some(error.clone());
         }
+        let refused = self.refused.as_ref().map(|(error, _)| error.clone());
         (now.saturating_duration_since(self.started) >= self.timeout)
-            .then_some(ConnectError::Timeout { after: self.timeout })
+            .then(|| refused.unwrap_or(ConnectError::Timeout { after: self.timeout }))
     }
 
     /// The next handshake datagram that is due.
@@ -252,7 +261,8 @@ impl<C: Cipher> ClientHandshake<C> {
         for candidate in &mut self.candidates {
             if candidate.response.due(now) {
                 let bytes = response(&mut candidate.session)?;
-                return Some(HandshakeDatagram { socket: candidate.socket, remote: candidate.remote, bytes });
+                let (socket, remote) = (candidate.socket, candidate.remote);
+                return Some(HandshakeDatagram { socket, remote, source: None, bytes });
             }
         }
         for attempt in &mut self.attempts {
@@ -277,7 +287,7 @@ impl<C: Cipher> ClientHandshake<C> {
         let connects = self.attempts.iter().map(|attempt| attempt.connect.next);
         let address = (!self.waiting.is_empty()).then_some(self.next_address);
         let port = (!self.second_port).then_some(self.started + SECOND_PORT);
-        let verdict = self.refused.as_ref().map(|(_, at)| *at);
+        let verdict = self.refused.as_ref().filter(|_| self.candidates.is_empty()).map(|(_, at)| *at);
         let end = Some(self.started + self.timeout);
         responses.chain(connects).chain(address).chain(port).chain(verdict).chain(end).min()
     }
@@ -314,7 +324,7 @@ pub(crate) fn connect(
         dictionary_hash: dictionary_hash(config),
         features: config.features,
     }));
-    HandshakeDatagram { socket, remote, bytes }
+    HandshakeDatagram { socket, remote, source: None, bytes }
 }
 
 /// RESPONSE: sealed anew each time with the next nonce, never framed (PROTOCOL A5).
