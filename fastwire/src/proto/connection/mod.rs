@@ -405,7 +405,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
 
     /// Takes a CHALLENGE that came beside the live connection.
     pub(crate) fn handle_revival_challenge(&mut self, challenge: &Challenge, now: Instant) {
-        let rto = self.channels.rto();
+        // Without the back-off, which has grown with the very silence that is in question.
+        let rto = self.channels.rtt().rto();
         if let Some(revival) = &mut self.revival {
             revival.handle_challenge(challenge, rto, now);
             self.owed.heartbeat = true;

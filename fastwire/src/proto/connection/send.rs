@@ -24,6 +24,10 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         if self.state == ConnectionState::Disconnected {
             return false;
         }
+        // Without keys nothing is taken from the channels: what is taken must leave.
+        if self.session.is_none() && self.handshake.as_ref().is_none_or(|h| h.candidates.is_empty()) {
+            return false;
+        }
         let framing = self.framing();
         let max_datagram = self.max_datagram(env.config);
         let allowance = self.path.allowance();
