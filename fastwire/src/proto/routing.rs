@@ -48,6 +48,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
         match bare {
             Some(BareControl::Connect(connect)) => {
+                let late = known.and_then(|id| self.connections.get(id));
+                if late.is_some_and(|connection| connection.began_with(&connect.public_key)) {
+                    self.stats.connects_received += 1;
+                    return;
+                }
                 let Some(router) = &mut self.router else { return };
                 let books = (&mut self.entropy, &mut self.stats);
                 let arrival = Arrival { meta, len: datagram.len(), now };
@@ -128,7 +133,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
         let id = self.add_connection((meta.socket, meta.remote), now);
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.credit_handshake(pending.bytes_received, pending.bytes_sent);
+            connection.credit_handshake(key, pending.bytes_received, pending.bytes_sent);
             if let Some(sample) = rtt {
                 connection.seed_rtt(sample, now);
             }

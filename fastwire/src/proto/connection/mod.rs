@@ -104,6 +104,8 @@ struct Closing {
 /// One connection, established or on its way there.
 pub(crate) struct Connection<C, G> {
     side: Side,
+    /// Server: the key of the CONNECT it began with. A late copy of that CONNECT asks for nothing new.
+    client_key: Option<[u8; 32]>,
     state: ConnectionState,
     path: Path,
     /// Keys and terms; on a client `None` until the handshake is won.
@@ -159,6 +161,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         channels_config.connection_timeout = config.connection_timeout;
         let mut connection = Self {
             side,
+            client_key: None,
             state: ConnectionState::Connecting,
             path: Path::new(socket, remote),
             session: None,
@@ -227,8 +230,14 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         Some(self.session.as_ref()?.export(label, out))
     }
 
-    /// Bytes of the handshake before this connection existed.
-    pub(crate) fn credit_handshake(&mut self, received: u64, sent: u64) {
+    /// Whether a CONNECT with this key is the one the connection began with.
+    pub(crate) fn began_with(&self, client_key: &[u8; 32]) -> bool {
+        self.client_key.as_ref() == Some(client_key)
+    }
+
+    /// The handshake before this connection existed: the client's key, bytes received and sent.
+    pub(crate) fn credit_handshake(&mut self, client_key: [u8; 32], received: u64, sent: u64) {
+        self.client_key = Some(client_key);
         self.counters.bytes_received += received;
         self.counters.bytes_sent += sent;
     }
