@@ -94,7 +94,7 @@ fn drive_handshake<C: Cipher, Z: Compressor, G: CongestionController>(
     }
     let Some(handshake) = &mut connection.handshake else { return };
     if let Some(error) = handshake.verdict(now) {
-        let sockets: Vec<_> = handshake.sockets().filter(|socket| *socket != SocketId::PRIMARY).collect();
+        let sockets: Vec<_> = handshake.sockets().filter(|socket| *socket != endpoint.home).collect();
         endpoint.socket_requests.extend(sockets.into_iter().map(|socket| SocketRequest::Close { socket }));
         endpoint.connections.remove(id);
         endpoint.events.push_back(Event::ConnectFailed { connection: id, error });

@@ -37,8 +37,8 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let first = *remotes.first().ok_or(ConnectError::NoAddress)?;
         let keys = KeyPair::from_secret(self.entropy.bytes());
         let timeout = self.config.handshake_timeout;
-        let handshake = ClientHandshake::new(remotes, SocketId::PRIMARY, keys, timeout, now);
-        let id = self.add_connection((SocketId::PRIMARY, first), now);
+        let handshake = ClientHandshake::new(remotes, self.home, keys, timeout, now);
+        let id = self.add_connection((self.home, first), now);
         if let Some(connection) = self.connections.get_mut(id) {
             connection.handshake = handshake.map(Box::new);
         }
@@ -179,6 +179,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         self.next_socket = self.next_socket.wrapping_add(1).max(1);
         let remote = connection.remote();
         self.socket_requests.push_back(SocketRequest::Open { socket, remote });
+        self.home = socket;
         self.with_connection(id, |connection, _| connection.rebind(socket, now));
         Ok(())
     }

@@ -44,6 +44,8 @@ pub struct Endpoint<C, Z, G> {
     pub(super) connections: Slab<Connection<C, G>>,
     /// What only a server has.
     pub(super) router: Option<Router<C>>,
+    /// The socket a client's next connection starts from: the last one's, which is the one left open.
+    pub(super) home: SocketId,
     /// The next socket a client opens.
     pub(super) next_socket: u32,
     pub(super) deadlines: Deadlines,
@@ -112,6 +114,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             entropy: Entropy::new(seed),
             connections: Slab::new(),
             router: None,
+            home: SocketId::PRIMARY,
             next_socket: 1,
             deadlines: Deadlines::default(),
             ready: VecDeque::new(),
@@ -292,6 +295,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
     pub(super) fn on_established(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(id) else { return };
+        self.home = connection.socket();
         if let Some(router) = &mut self.router {
             router.addresses.insert(connection.remote(), id);
             if let Some(token) = connection.migration_token() {
@@ -323,9 +327,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             }
         }
         if let Some(handshake) = &connection.handshake {
-            let sockets = handshake.sockets().filter(|socket| *socket != SocketId::PRIMARY);
+            let sockets = handshake.sockets().filter(|socket| *socket != self.home);
             self.socket_requests.extend(sockets.map(|socket| SocketRequest::Close { socket }));
         }
+        let retiring = connection.retiring_sockets().map(|socket| SocketRequest::Close { socket });
+        self.socket_requests.extend(retiring);
         if connection.session().is_some() {
             tracing::debug!(connection = %id, remote = %connection.remote(), %reason, "disconnected");
             self.stats.connections_ended += 1;

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use fastwire_compress::Compressor;
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, PublicKey};
-use fastwire_wire::Control;
+use fastwire_wire::{Control, PacketHeader};
 
 use super::connection::{Receipt, opens};
 use super::handshake::client::HandshakeDatagram;
@@ -119,6 +119,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
         let Some((key, datagram, opened)) = found else { return false };
         let Some(pending) = router.pending.remove(meta.remote, &key) else { return false };
+        if opened.iter().all(|packet| is_disconnect(datagram.get(packet.start..packet.end))) {
+            // The client gave this handshake up before it was complete.
+            return true;
+        }
         let rtt = pending.rtt(now);
         let Some(session) = pending.session else { return false };
         let old = router.addresses.get(&meta.remote).copied();
@@ -193,6 +197,14 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             None => Receipt::NotOpened(datagram.unwrap_or_default()),
         }
     }
+}
+
+fn is_disconnect(plaintext: Option<&[u8]>) -> bool {
+    let Some((header, len)) = plaintext.and_then(|bytes| PacketHeader::decode(bytes).ok()) else {
+        return false;
+    };
+    let body = plaintext.and_then(|bytes| bytes.get(len..)).unwrap_or_default();
+    header.is_control() && matches!(Control::decode(body), Ok((Control::Disconnect, _)))
 }
 
 /// Without a cipher nothing proves that the client holds the token but the token itself.

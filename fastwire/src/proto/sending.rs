@@ -27,10 +27,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let Some(connection) = self.connections.get_mut(id) else { return (None, false) };
         let handshake = match &mut connection.handshake {
             Some(handshake) => handshake.poll_datagram(&self.config, now),
-            None => {
+            None => connection.take_farewell().or_else(|| {
                 let path = (connection.socket(), connection.remote());
                 connection.revival_due(now).map(|keys| connect(&self.config, keys, path))
-            }
+            }),
         };
         if let Some(datagram) = handshake {
             buf.push_datagram(&datagram.bytes);

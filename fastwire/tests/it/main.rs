@@ -1,8 +1,8 @@
 //! The facade's integration tests.
 
 mod docs;
-#[allow(dead_code)]
 mod duo;
+mod handshake;
 #[cfg(all(feature = "lz4", feature = "zstd"))]
 mod vectors_handshakes;
 #[cfg(all(feature = "lz4", feature = "zstd"))]

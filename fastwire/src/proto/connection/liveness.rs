@@ -44,9 +44,12 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         if self.next_connected.is_some_and(|at| now >= at) {
             self.owed.connected = true;
         }
-        if let Some((socket, _)) = self.old_socket.take_if(|(_, until)| now >= *until) {
-            env.changes.push(Change::SocketDone(socket));
-        }
+        self.retiring.retain(|(socket, until)| {
+            if now >= *until {
+                env.changes.push(Change::SocketDone(*socket));
+            }
+            now < *until
+        });
         self.go_on_closing(now, env);
     }
 
@@ -168,7 +171,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             self.channels.next_timeout(),
             self.channels.ack_due(),
             self.next_connected,
-            self.old_socket.map(|(_, until)| until),
+            self.retiring.iter().map(|(_, until)| *until).min(),
             closing,
             revival,
         ]

@@ -21,13 +21,14 @@ use fastwire_reliability::{
     Bandwidth, Channels, ChannelsConfig, Delivery, Outcome, Peer, PushError, ReceiveQuality, RecoveryProfile,
 };
 use fastwire_wire::{Challenge, DEFAULT_MTU, FragmentFlags, FragmentHeader, PacketHeader, WIRE_OVERHEAD};
+use smallvec::SmallVec;
 
 use self::path::Path;
 use self::pressure::Pressure;
 use self::revival::Revival;
 use self::send::Next;
 use super::Side;
-use super::handshake::client::ClientHandshake;
+use super::handshake::client::{ClientHandshake, HandshakeDatagram};
 use super::session::Session;
 use super::transmit::{Framing, Route};
 use crate::config::CommonConfig;
@@ -124,8 +125,10 @@ pub(crate) struct Connection<C, G> {
     connected_interval: Duration,
     owed: Owed,
     closing: Option<Closing>,
-    /// The socket used before a rebind, and until when it is listened on.
-    old_socket: Option<(SocketId, Instant)>,
+    /// Sockets no longer used, and until when they stay open.
+    retiring: SmallVec<[(SocketId, Instant); 1]>,
+    /// DISCONNECTs under the keys of handshakes that lost, so that they leave no ghost at the server.
+    farewells: Vec<HandshakeDatagram>,
     /// A packet that did not fit the last train of datagrams.
     stash: Option<Next>,
     counters: Counters,
@@ -177,7 +180,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             connected_interval: Duration::ZERO,
             owed: Owed::default(),
             closing: None,
-            old_socket: None,
+            retiring: SmallVec::new(),
+            farewells: Vec::new(),
             stash: None,
             counters: Counters::default(),
             sent_bandwidth: Bandwidth::new(now),
@@ -341,10 +345,22 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     /// Moves to another local socket; the peer learns of it with the next packet.
     pub(crate) fn rebind(&mut self, socket: SocketId, now: Instant) {
         let old = std::mem::replace(&mut self.path.socket, socket);
-        let until = now + self.channels.rto() * 3;
-        self.old_socket = Some((old, until));
+        self.retire(old, now);
         self.owed.heartbeat = true;
         self.counters.migrations += 1;
+    }
+
+    /// Keeps a socket open for three RTOs more: something may still be under way to it.
+    fn retire(&mut self, socket: SocketId, now: Instant) {
+        self.retiring.push((socket, now + self.channels.rto() * 3));
+    }
+
+    pub(crate) fn retiring_sockets(&self) -> impl Iterator<Item = SocketId> + '_ {
+        self.retiring.iter().map(|(socket, _)| *socket)
+    }
+
+    pub(crate) fn take_farewell(&mut self) -> Option<HandshakeDatagram> {
+        self.farewells.pop()
     }
 
     /// Everything [`ConnectionStats`] tells.

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::{Change, Connection, Counters, Env};
 use crate::proto::Side;
 use crate::proto::handshake::BareControl;
+use crate::proto::handshake::client::Candidate;
 use crate::proto::session::{OpenedPacket, Session};
 use crate::transport::RecvMeta;
 use crate::{ConnectionError, ConnectionState, DisconnectReason};
@@ -101,16 +102,29 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
                 if let Some(sample) = candidate.rtt {
                     self.channels.seed_rtt(sample, now);
                 }
-                let won = (candidate.socket, candidate.remote);
-                for socket in handshake.sockets().filter(|socket| *socket != won.0) {
-                    env.changes.push(Change::SocketDone(socket));
-                }
                 *datagram = copy;
-                self.establish(candidate.session, won, now, env);
+                self.win(candidate, now, env);
                 return Some(opened);
             }
         }
         None
+    }
+
+    /// The handshake is won: its other sockets close, once those they may have reached have been told.
+    fn win(&mut self, winner: Candidate<C>, now: Instant, env: &mut Env<'_>) {
+        let won = (winner.socket, winner.remote);
+        if let Some(mut handshake) = self.handshake.take() {
+            let told = handshake.dismiss_losers(won.0);
+            for socket in handshake.sockets().filter(|socket| *socket != won.0) {
+                if told.iter().any(|datagram| datagram.socket == socket) {
+                    self.retire(socket, now);
+                } else {
+                    env.changes.push(Change::SocketDone(socket));
+                }
+            }
+            self.farewells = told;
+        }
+        self.establish(winner.session, won, now, env);
     }
 
     /// Moves to where the newest packet came from, if the connection may move (PROTOCOL A10).

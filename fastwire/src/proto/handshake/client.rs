@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use fastwire_compress::{Algorithm, Method};
 use fastwire_crypto::{Cipher, CipherSuite, CipherSuites, KeyPair, PublicKey};
 use fastwire_wire::{
-    CONTROL_PREFIX, Challenge, Connect, Control, Features, PROTOCOL_VERSION, Reject, VersionMismatch,
+    CONTROL_PREFIX, Challenge, Connect, Control, ControlType, DEFAULT_MTU, Features, PROTOCOL_VERSION,
+    PacketHeader, Reject, VersionMismatch,
 };
 
 use crate::ConnectError;
 use crate::config::CommonConfig;
 use crate::proto::Side;
 use crate::proto::session::{Session, Terms, UNCOMPRESSED};
-use crate::proto::transmit::Route;
+use crate::proto::transmit::{DatagramBuilder, Packet, Route, TransmitBuf};
 use crate::transport::SocketId;
 
 /// CONNECT and RESPONSE go out again every 100 ms for 2 s, then ever slower up to every 500 ms.
@@ -237,6 +238,13 @@ impl<C: Cipher> ClientHandshake<C> {
         true
     }
 
+    /// A DISCONNECT under the keys of each answered CHALLENGE that did not win. Not over the winner's socket:
+    /// from that address the server would take it for a new connection in place of the winner.
+    pub(crate) fn dismiss_losers(&mut self, won: SocketId) -> Vec<HandshakeDatagram> {
+        let losers = self.candidates.drain(..).filter(|candidate| candidate.socket != won);
+        losers.filter_map(dismissal).collect()
+    }
+
     /// Notes a refusal. Anybody can forge one, so it counts only if no valid CHALLENGE comes within a grace
     /// time; after a CHALLENGE it only tells why, should nothing more come.
     pub(crate) fn handle_refusal(&mut self, error: ConnectError, now: Instant) {
@@ -335,6 +343,19 @@ fn response<C: Cipher>(session: &mut Session<C>) -> Option<Vec<u8>> {
     packet.get_mut(prefix..prefix + plain.len())?.copy_from_slice(&plain);
     session.sealer.seal(&mut packet).ok()?;
     Some(packet)
+}
+
+/// DISCONNECT, framed as agreed.
+fn dismissal<C: Cipher>(mut loser: Candidate<C>) -> Option<HandshakeDatagram> {
+    let mut buf = TransmitBuf::new(1);
+    let mut builder = DatagramBuilder::new(&mut buf, loser.session.framing(), DEFAULT_MTU);
+    let payload = &[ControlType::Disconnect.id()];
+    let packet = Packet { header: PacketHeader::control(0, 0, 0), fragment: None, payload };
+    builder.packet(&mut loser.session.sealer, &packet).ok()?;
+    builder.finish();
+    let route = Route { socket: loser.socket, remote: loser.remote, source: None };
+    let bytes = buf.transmit(route).contents.to_vec();
+    Some(HandshakeDatagram { socket: loser.socket, remote: loser.remote, source: None, bytes })
 }
 
 /// A control packet that travels unsealed.
