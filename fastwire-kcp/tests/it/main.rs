@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod crypt;
+#[cfg(feature = "tokio")]
+mod exchange;
 mod fec;
+#[cfg(feature = "tokio")]
+mod interop;
 mod listener;
 #[cfg(feature = "tokio")]
 mod net;

@@ -1,12 +1,13 @@
 //! Streams and listeners over real sockets.
 
+use crate::exchange::{exchange, pattern};
 use fastwire_kcp::core::NoDelay;
 use fastwire_kcp::crypt::{Crypt, CryptKind};
 use fastwire_kcp::fec::FecRatio;
 use fastwire_kcp::net::{KcpConfig, KcpListener, KcpStream, MAX_DRIVERS};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 fn config() -> KcpConfig {
@@ -23,30 +24,6 @@ async fn pair(config: KcpConfig) -> (KcpStream, KcpStream) {
     let mut first = [0];
     server.read_exact(&mut first).await.unwrap();
     (client, server)
-}
-
-/// Bytes that tell their place.
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
-/// Runs over any stream: sends `len` bytes each way at once and compares.
-async fn exchange<S: AsyncRead + AsyncWrite>(a: S, b: S, len: usize) {
-    let expected = pattern(len);
-    let side = |stream: S| async {
-        let (mut read, mut write) = tokio::io::split(stream);
-        let send = async {
-            write.write_all(&expected).await.unwrap();
-            write.flush().await.unwrap();
-        };
-        let receive = async {
-            let mut received = vec![0; expected.len()];
-            read.read_exact(&mut received).await.unwrap();
-            assert!(received == expected, "other bytes than were sent");
-        };
-        tokio::join!(send, receive);
-    };
-    tokio::join!(side(a), side(b));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
