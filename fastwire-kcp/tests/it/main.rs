@@ -5,6 +5,7 @@ mod crypt;
 #[cfg(feature = "tokio")]
 mod exchange;
 mod fec;
+mod hostile;
 #[cfg(feature = "tokio")]
 mod interop;
 mod listener;
