@@ -1,4 +1,4 @@
-//! KCP streams over UDP, compatible with the C KCP and kcp-go.
+#![doc = include_str!("../README.md")]
 
 pub mod core;
 pub mod crypt;
