@@ -1,6 +1,7 @@
 //! The checks that are built, a file each.
 
 mod alone;
+mod kcp;
 mod own_controller;
 mod quick_start;
 mod vectors;
@@ -14,6 +15,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(alone::LeavesAlone),
         Box::new(quick_start::FirstCommand),
         Box::new(quick_start::SecondCommand),
+        Box::new(kcp::Cost),
         Box::new(own_controller::OwnController),
     ]
 }
