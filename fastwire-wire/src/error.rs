@@ -84,6 +84,24 @@ pub enum DecodeError {
         /// Bytes of the frame.
         available: usize,
     },
+    /// The first byte of a frame names no frame of the extended profile.
+    #[error("unknown frame {kind:#04x}")]
+    UnknownFrame {
+        /// The byte as it was read.
+        kind: u8,
+    },
+    /// A frame of the extended profile contradicts itself.
+    #[error("invalid frame {kind:#04x}: a count or an offset is outside its range")]
+    InvalidFrame {
+        /// The frame's type.
+        kind: u8,
+    },
+    /// A RESPONSE of the extended profile is too long, or ends before its last field.
+    #[error("invalid RESPONSE in {available} bytes: at most 850, with two lengths that fit")]
+    InvalidResponse {
+        /// Bytes of the datagram.
+        available: usize,
+    },
 }
 
 /// Why a value cannot be written.
@@ -132,6 +150,18 @@ pub enum EncodeError {
     #[error("packet of {length} bytes exceeds the 65535 bytes of a batch entry")]
     PacketTooLong {
         /// The packet's length in bytes.
+        length: usize,
+    },
+    /// A frame of the extended profile that no reader would take.
+    #[error("invalid frame {kind:#04x}: a length, count or offset is outside its range")]
+    InvalidFrame {
+        /// The frame's type.
+        kind: u8,
+    },
+    /// A RESPONSE of the extended profile exceeds 850 bytes.
+    #[error("RESPONSE of {length} bytes exceeds 850 bytes: shorten the application's authentication")]
+    ResponseTooLong {
+        /// Its length in bytes.
         length: usize,
     },
 }

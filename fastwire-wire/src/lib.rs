@@ -11,11 +11,13 @@
 //! | [`Control`] | handshake and keep-alive payloads | A5 |
 //! | [`FragmentHeader`] | the 5 bytes before a piece of a message | A7 |
 //! | [`batch`] | many sealed packets in one datagram | A9 |
+//! | [`extended`] | the extended profile's trailers, parameters and frames | B2, B5 |
 
 pub mod batch;
 mod constants;
 mod control;
 mod error;
+pub mod extended;
 mod flags;
 mod fragment;
 mod header;
