@@ -266,7 +266,8 @@ impl Channels {
     pub fn next_timeout(&self) -> Option<Instant> {
         let watched = self.peer == Peer::Foreign && self.recovery.in_flight().1 > 0;
         let forgotten = watched.then(|| self.outboxes().filter_map(Outbox::forgotten_at).min()).flatten();
-        [self.retransmit_at(), forgotten, self.fragments_time_out_at()].into_iter().flatten().min()
+        let id_free = self.ids.resting_until().filter(|_| self.queued_messages > 0);
+        [self.retransmit_at(), forgotten, id_free, self.fragments_time_out_at()].into_iter().flatten().min()
     }
 
     /// Bytes (of datagrams) and packets that are sent, reliable, and neither acknowledged nor taken for lost.

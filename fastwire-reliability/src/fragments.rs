@@ -17,13 +17,14 @@ pub(crate) struct FragmentIds {
     next: u16,
     /// When the last id of each block was given out; grown as blocks are used the first time.
     left: Vec<Instant>,
+    /// The next id was refused because it rests until then.
+    resting: Option<Instant>,
 }
 
 impl FragmentIds {
-    /// Until when no id is free, as far as time decides it.
-    pub(crate) fn resting_until(&self, now: Instant) -> Option<Instant> {
-        let until = *self.left.get(self.block())? + REST;
-        (self.next.is_multiple_of(BLOCK) && now < until).then_some(until)
+    /// When an id that was asked for in vain has rested.
+    pub(crate) fn resting_until(&self) -> Option<Instant> {
+        self.resting
     }
 
     /// The next id; `None` while it rests, or while `in_use` says that a packet with an id from its block waits for
@@ -33,25 +34,22 @@ impl FragmentIds {
         now: Instant,
         in_use: impl FnOnce(&dyn Fn(u16) -> bool) -> bool,
     ) -> Option<u16> {
-        let block = self.block();
-        let begins = self.next.is_multiple_of(BLOCK);
-        if begins && self.left.get(block).is_some() {
-            let same_block = |id: u16| usize::from(id / BLOCK) == block;
-            if self.resting_until(now).is_some() || in_use(&same_block) {
-                return None;
-            }
-        }
+        let block = usize::from(self.next / BLOCK);
         match self.left.get_mut(block) {
-            Some(left) => *left = now,
             None => self.left.push(now),
+            Some(left) => {
+                if self.next.is_multiple_of(BLOCK) {
+                    self.resting = Some(*left + REST).filter(|&until| now < until);
+                    if self.resting.is_some() || in_use(&|id| usize::from(id / BLOCK) == block) {
+                        return None;
+                    }
+                }
+                *left = now;
+            }
         }
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         Some(id)
-    }
-
-    fn block(&self) -> usize {
-        usize::from(self.next / BLOCK)
     }
 }
 
@@ -120,14 +118,14 @@ mod tests {
             assert_eq!(ids.next(start, free), Some(id));
         }
         assert_eq!(ids.next(start + REST - Duration::from_millis(1), free), None);
-        assert_eq!(ids.resting_until(start), Some(start + REST));
+        assert_eq!(ids.resting_until(), Some(start + REST));
         assert_eq!(
             ids.next(start + REST, |in_block| in_block(1023)),
             None,
             "a packet of the block is in flight"
         );
         assert_eq!(ids.next(start + REST, |in_block| in_block(1024)), Some(0));
-        assert_eq!(ids.resting_until(start + REST), None);
+        assert_eq!(ids.resting_until(), None);
         assert_eq!(ids.next(start + REST, free), Some(1));
     }
 }

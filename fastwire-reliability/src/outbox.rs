@@ -66,10 +66,15 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new() -> Self {
+        Self::starting_at(1)
+    }
+
+    /// An outbox whose first packet gets sequence `first`.
+    pub(crate) fn starting_at(first: u64) -> Self {
         Self {
             queue: VecDeque::new(),
             cut: None,
-            space: AckSpace::new(1),
+            space: AckSpace::new(first),
             timed: None,
             watches: VecDeque::new(),
         }

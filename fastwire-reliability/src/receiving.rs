@@ -18,6 +18,9 @@ const MAX_UNRELIABLE_PARTIALS: usize = 256;
 /// doubled while more of its pieces wait.
 const OVER_BUDGET: usize = 640 << 10;
 
+/// Incomplete messages are looked through for hopeless ones whenever the lowest missing sequence has advanced this far.
+const SWEEP: u32 = 64;
+
 /// What a delivery that waits to be polled costs beside its bytes.
 const DELIVERY_OVERHEAD: usize = std::mem::size_of::<Delivery>() + 32;
 
@@ -210,7 +213,7 @@ impl Channels {
             // it got in without the privilege, and may never ask again
             self.privileged_next = None;
         }
-        let before = inbox.held();
+        let (before, floor) = (inbox.held(), inbox.seen.floor());
         inbox.owed.add(sequence, mode.is_reliable(), now);
         self.owing.insert(channel);
         self.stats.received += 1;
@@ -248,7 +251,8 @@ impl Channels {
             if self.privileged == Some(channel) && (completed || inbox.held() == 0) {
                 self.privileged = self.privileged_next.take();
             }
-            if let Some((id, missing)) = inbox.reassembly.beyond_hope(inbox.seen.floor()) {
+            let advanced = inbox.seen.floor() / SWEEP != floor / SWEEP;
+            if advanced && let Some((id, missing)) = inbox.reassembly.beyond_hope(inbox.seen.floor()) {
                 return Err(Violation::MessageIncomplete { channel, id, missing });
             }
         }
@@ -270,5 +274,83 @@ impl Channels {
         }
         self.stats.invalid += 1;
         Ok(Accepted::Invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChannelLayout, ChannelsConfig, RecoveryProfile};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Accept { channel: u8, sequence: u32, fragment: Option<(u16, u8, u8)>, len: usize },
+        Poll(usize),
+        Wait(u64),
+    }
+
+    /// Packets of an authenticated peer that means harm: any sequence near the window, any fragment.
+    fn step() -> impl Strategy<Value = Step> {
+        let sequence = prop_oneof![8 => 0u32..300, 2 => 0u32..3000, 1 => any::<u32>()];
+        let fragment = prop::option::weighted(0.8, (0u16..40, 0u8..8, 1u8..9));
+        let accept = (0u8..5, sequence, fragment, prop_oneof![Just(0usize), 1usize..1300]);
+        prop_oneof![
+            20 => accept.prop_map(|(channel, sequence, fragment, len)| Step::Accept { channel, sequence, fragment, len }),
+            2 => (0usize..20).prop_map(Step::Poll),
+            1 => (0u64..3000).prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Whatever arrives: no panic, the account of memory is right, and it stays within the budgets.
+        #[test]
+        fn hostile_packets_stay_within_the_budgets(
+            steps in prop::collection::vec(step(), 1..400),
+            budget in prop_oneof![Just(0usize), 1000usize..60_000, Just(1 << 20)],
+        ) {
+            let config = ChannelsConfig {
+                receive_budget: Some(budget), unreliable_budget: 20_000, ..ChannelsConfig::default()
+            };
+            let mut channels = Channels::new(ChannelLayout::default(), &config, RecoveryProfile::default());
+            let mut now = Instant::now();
+            let mut outcome = crate::Outcome::default();
+            for step in steps {
+                match step {
+                    Step::Accept { channel, sequence, fragment, len } => {
+                        let fragment = fragment.map(|(id, index, count)| FragmentHeader {
+                            id, index, count, flags: FragmentFlags::EMPTY,
+                        });
+                        let before = channels.memory_held();
+                        match channels.accept(channel, sequence, fragment, Bytes::from(vec![1; len]), now) {
+                            // over, the connection ends
+                            Err(_) => return Ok(()),
+                            Ok(Accepted::OverBudget) => prop_assert_eq!(channels.memory_held(), before),
+                            Ok(_) => {}
+                        }
+                    }
+                    Step::Poll(count) => (0..count).for_each(|_| drop(channels.poll_delivery())),
+                    Step::Wait(millis) => {
+                        now += Duration::from_millis(millis);
+                        prop_assert!(channels.handle_timeout(now, &mut outcome).is_ok());
+                    }
+                }
+                let held = |reliable: bool| -> usize {
+                    let inboxes = channels.channels.iter().zip(DeliveryMode::ALL);
+                    let inboxes = inboxes.filter(|(_, mode)| mode.is_reliable() == reliable);
+                    inboxes.filter_map(|(slot, _)| slot.inbox.as_ref()).map(|inbox| inbox.held()).sum()
+                };
+                prop_assert_eq!((channels.held, channels.held_unreliable), (held(true), held(false)));
+                let waiting = channels.deliveries.iter().map(|d| d.data.len() + DELIVERY_OVERHEAD).sum::<usize>();
+                prop_assert_eq!(channels.undelivered, waiting);
+                prop_assert!(channels.held <= budget + OVER_BUDGET + 2600);
+                prop_assert!(channels.held_unreliable <= 20_000);
+                if let Some(due) = channels.ack_due() {
+                    let (_, ack, _) = channels.next_owed_ack(due).expect("what is due is there");
+                    prop_assert!(ack > 0);
+                }
+            }
+        }
     }
 }

@@ -277,3 +277,40 @@ impl Channels {
         self.channels.get_mut(usize::from(channel)).and_then(|slot| slot.outbox.as_deref_mut())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChannelLayout, ChannelsConfig, RecoveryProfile};
+
+    /// Channels whose next sequence on `channel` is `next`.
+    fn at(channel: u8, next: u64) -> Channels {
+        let mut channels =
+            Channels::new(ChannelLayout::default(), &ChannelsConfig::default(), RecoveryProfile::default());
+        channels.set_peer(Peer::Own);
+        channels.channels[usize::from(channel)].outbox = Some(Box::new(Outbox::starting_at(next)));
+        channels
+    }
+
+    #[test]
+    fn the_last_sequences_are_announced_and_never_passed() {
+        let now = Instant::now();
+        let end = u64::from(u32::MAX);
+        for channel in 0..4 {
+            assert!(!at(channel, end - (1 << 20)).sequence_exhausted());
+            assert!(at(channel, end - (1 << 20) + 2).sequence_exhausted());
+            let mut channels = at(channel, end - 10);
+            for _ in 0..100 {
+                channels.push(channel, &Bytes::from_static(b"x"), FragmentFlags::EMPTY, now).unwrap();
+            }
+            let mut sent = Vec::new();
+            while let Some(out) = channels.next_outgoing(now, Quota::UNLIMITED) {
+                channels.mark_sent(&out, 40, now);
+                sent.push(out.sequence);
+            }
+            assert_eq!(sent, (u32::MAX - 10..u32::MAX).collect::<Vec<_>>());
+            let all = channels.acknowledge(channel, u32::MAX - 1, u32::MAX, now, &mut Outcome::default());
+            assert_eq!((all, channels.in_flight()), (Ok(()), (0, 0)));
+        }
+    }
+}
