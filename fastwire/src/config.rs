@@ -176,6 +176,14 @@ pub struct Limits {
     /// Bytes a connection holds for early, partial and undelivered messages, bookkeeping included.
     /// Default 4 MiB, at least 1 MiB. What does not fit is dropped unacknowledged and comes again.
     pub receive_budget: usize,
+    /// Bytes of messages that handles on other threads may queue for one connection until the endpoint's
+    /// next turn. Default 1 MiB; a single message always fits.
+    pub handle_queue_bytes: usize,
+    /// Messages that handles on other threads may so queue. Default 4096, at least 1.
+    pub handle_queue_messages: usize,
+    /// Messages that wait for an async reader of one connection; beyond them the connection is paused, and
+    /// further ones count against `receive_budget`. Default 256, at least 1.
+    pub inbox_messages: usize,
     /// Banned addresses a server keeps. Default 65 536.
     pub bans: usize,
 }
@@ -189,6 +197,9 @@ impl Default for Limits {
             send_queue_bytes: 4 << 20,
             send_queue_messages: 65_536,
             receive_budget: 4 << 20,
+            handle_queue_bytes: 1 << 20,
+            handle_queue_messages: 4096,
+            inbox_messages: 256,
             bans: 65_536,
         }
     }
@@ -206,7 +217,9 @@ impl Limits {
         )?;
         at_least("limits.send_queue_bytes", self.send_queue_bytes, 1 << 20, "at least 1048576 bytes")?;
         at_least("limits.send_queue_messages", self.send_queue_messages, 16, "at least 16")?;
-        at_least("limits.receive_budget", self.receive_budget, 1 << 20, "at least 1048576 bytes")
+        at_least("limits.receive_budget", self.receive_budget, 1 << 20, "at least 1048576 bytes")?;
+        at_least("limits.handle_queue_messages", self.handle_queue_messages, 1, "at least 1")?;
+        at_least("limits.inbox_messages", self.inbox_messages, 1, "at least 1")
     }
 }
 

@@ -205,6 +205,14 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         self.router.as_mut().is_some_and(|router| router.unban(ip))
     }
 
+    /// Changes how many connections a server takes from now on; 0 turns every newcomer away with "server
+    /// full". Connections that stand are not touched.
+    pub fn set_max_connections(&mut self, max: usize) {
+        if let Some(router) = &mut self.router {
+            router.max_connections = max;
+        }
+    }
+
     /// All connections, those on their way in or out included.
     pub fn connections(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.connections.ids()
@@ -232,17 +240,26 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
     /// The peer's address.
     pub fn remote_addr(&self, id: ConnectionId) -> Option<SocketAddr> {
-        Some(self.connections.get(id)?.remote())
+        match self.connections.get(id) {
+            Some(connection) => Some(connection.remote()),
+            None => Some(self.ended.get(id)?.remote),
+        }
     }
 
     /// Smoothed round-trip time; zero before the first sample.
     pub fn rtt(&self, id: ConnectionId) -> Option<Duration> {
-        Some(self.connections.get(id)?.rtt())
+        match self.connections.get(id) {
+            Some(connection) => Some(connection.rtt()),
+            None => Some(self.ended.get(id)?.stats.rtt),
+        }
     }
 
     /// Figures of a connection.
     pub fn connection_stats(&self, id: ConnectionId) -> Option<ConnectionStats> {
-        Some(self.connections.get(id)?.stats(self.clock.now()))
+        match self.connections.get(id) {
+            Some(connection) => Some(connection.stats(self.clock.now())),
+            None => Some(self.ended.get(id)?.stats.clone()),
+        }
     }
 
     /// What arrived on an unreliable channel and how: loss, jitter, late packets.
@@ -281,12 +298,18 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
     /// The application's own data of a connection.
     pub fn user_data(&self, id: ConnectionId) -> Option<&(dyn Any + Send)> {
-        self.connections.get(id)?.user_data.as_deref()
+        match self.connections.get(id) {
+            Some(connection) => connection.user_data.as_deref(),
+            None => self.ended.get(id)?.user_data.as_deref(),
+        }
     }
 
     /// The application's own data of a connection, to change or replace.
     pub fn user_data_mut(&mut self, id: ConnectionId) -> Option<&mut Option<Box<dyn Any + Send>>> {
-        Some(&mut self.connections.get_mut(id)?.user_data)
+        match self.connections.get_mut(id) {
+            Some(connection) => Some(&mut connection.user_data),
+            None => Some(&mut self.ended.get_mut(id)?.user_data),
+        }
     }
 
     /// Counts a send that the socket refused. The datagrams count as lost on the way.

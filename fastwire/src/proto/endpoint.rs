@@ -13,6 +13,7 @@ use fastwire_reliability::Outcome;
 use super::clock::Clock;
 use super::connection::{Change, Connection, Env};
 use super::deadlines::Deadlines;
+use super::ended::{Ended, Graveyard};
 use super::entropy::Entropy;
 use super::handshake::client::{HandshakeDatagram, SocketRequest};
 use super::router::Router;
@@ -54,6 +55,8 @@ pub struct Endpoint<C, Z, G> {
     /// Connections that may have something to deliver.
     pub(super) deliverable: VecDeque<ConnectionId>,
     pub(super) events: VecDeque<Event>,
+    /// Of the connections whose `Disconnected` is in `events`.
+    pub(super) ended: Graveyard,
     pub(super) answers: VecDeque<HandshakeDatagram>,
     pub(super) socket_requests: VecDeque<SocketRequest>,
     pub(super) outcome: Outcome,
@@ -120,6 +123,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             ready: VecDeque::new(),
             deliverable: VecDeque::new(),
             events: VecDeque::new(),
+            ended: Graveyard::default(),
             answers: VecDeque::new(),
             socket_requests: VecDeque::new(),
             outcome: Outcome::default(),
@@ -162,10 +166,15 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     }
 
     /// The next event. Messages come in the order their connection delivers them; a connection that is
-    /// [paused](Self::pause) keeps its own.
+    /// [paused](Self::pause) keeps its own. After `Disconnected`, and until the next call, the connection's
+    /// address, figures and user data can still be asked for.
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.ended.bury();
         loop {
             if let Some(event) = self.events.pop_front() {
+                if matches!(event, Event::Disconnected { .. }) {
+                    self.ended.tell();
+                }
                 return Some(event);
             }
             let id = *self.deliverable.front()?;
@@ -203,6 +212,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             if let Some(route) = route {
                 self.stats.datagrams_sent += buf.segments() as u64;
                 self.stats.bytes_sent += buf.len() as u64;
+                buf.set_connection(id);
                 return Some(buf.transmit(route));
             }
         }
@@ -317,7 +327,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
     pub(super) fn on_ended(&mut self, id: ConnectionId, reason: DisconnectReason) {
         self.drain_messages(id);
-        let Some(connection) = self.connections.remove(id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         if let Some(router) = &mut self.router {
             if router.addresses.get(&connection.remote()) == Some(&id) {
                 router.addresses.remove(&connection.remote());
@@ -336,6 +346,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             tracing::debug!(connection = %id, remote = %connection.remote(), %reason, "disconnected");
             self.stats.connections_ended += 1;
             self.events.push_back(Event::Disconnected { connection: id, reason });
+            self.ended.push(Ended {
+                id,
+                remote: connection.remote(),
+                stats: connection.stats(self.clock.now()),
+                user_data: connection.user_data.take(),
+            });
         } else {
             self.events.push_back(Event::ConnectFailed { connection: id, error: ConnectError::Closed });
         }

@@ -20,6 +20,7 @@ mod commands;
 mod connection;
 mod deadlines;
 mod delivery;
+mod ended;
 mod endpoint;
 mod entropy;
 mod handshake;
@@ -33,6 +34,7 @@ mod transmit;
 pub use self::commands::RebindError;
 pub use self::endpoint::{Endpoint, Parts};
 pub use self::handshake::client::SocketRequest;
+pub(crate) use self::transmit::Route;
 pub use self::transmit::TransmitBuf;
 
 /// Which end of a connection this is.

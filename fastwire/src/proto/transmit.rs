@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use fastwire_crypto::{Cipher, Sealer};
 use fastwire_wire::{Features, FragmentHeader, PacketHeader};
 
+use crate::ConnectionId;
 use crate::transport::{SocketId, Transmit};
 
 /// Bytes of the batch frame: a count, and a length before each packet (PROTOCOL A9).
@@ -25,6 +26,8 @@ pub struct TransmitBuf {
     segments: usize,
     /// A shorter datagram ended the train.
     closed: bool,
+    /// Whose datagrams these are; `None` for answers to strangers.
+    connection: Option<ConnectionId>,
 }
 
 impl TransmitBuf {
@@ -36,7 +39,23 @@ impl TransmitBuf {
             segment_size: 0,
             segments: 0,
             closed: false,
+            connection: None,
         }
+    }
+
+    /// Changes how many datagrams the transport takes in one send call from now on (at least 1).
+    pub fn set_max_segments(&mut self, max_segments: usize) {
+        self.max_segments = max_segments.max(1);
+    }
+
+    /// The connection whose datagrams were filled in last, for
+    /// [`Endpoint::on_send_error`](super::Endpoint::on_send_error); `None` where they belong to none.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        self.connection
+    }
+
+    pub(crate) fn set_connection(&mut self, id: ConnectionId) {
+        self.connection = Some(id);
     }
 
     pub(crate) fn clear(&mut self) {
@@ -44,6 +63,7 @@ impl TransmitBuf {
         self.segment_size = 0;
         self.segments = 0;
         self.closed = false;
+        self.connection = None;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
