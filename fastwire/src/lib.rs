@@ -6,6 +6,7 @@ mod event;
 mod id;
 mod payload;
 pub mod proto;
+mod shell;
 pub mod sim;
 mod stats;
 pub mod transport;
@@ -21,4 +22,10 @@ pub use self::error::{ConfigError, ConnectError, ConnectionError, SendError, Unk
 pub use self::event::{ConnectionState, DisconnectReason, Event};
 pub use self::id::ConnectionId;
 pub use self::payload::Payload;
+#[cfg(feature = "tokio")]
+pub use self::shell::asynchronous::{self, AsyncClient, AsyncConnection, AsyncServer};
+pub use self::shell::{
+    Client, ClientBuilder, ClientHandle, ClientThread, ConnectionHandle, Handler, HandlerPanicked, Peer,
+    Peers, Server, ServerBuilder, ServerHandle, ServerThread, StartError,
+};
 pub use self::stats::{ConnectionStats, EndpointStats};

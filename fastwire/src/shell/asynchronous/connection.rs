@@ -1,0 +1,232 @@
+//! One connection in async tasks: whole, or split into what sends and what receives.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::inbox::Taken;
+use crate::shell::handle::own;
+use crate::shell::link::{Command, Link, Order, Pending};
+use crate::{ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, SendError};
+
+/// A connection: reads with [`recv`](Self::recv), and does all that a [`Sender`] does. Dropping it, or all halves
+/// after [`split`](Self::split), closes it gracefully.
+#[derive(Debug)]
+pub struct AsyncConnection {
+    sender: Sender,
+    receiver: Receiver,
+}
+
+impl AsyncConnection {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        let held = Arc::new(Held { link });
+        Self { sender: Sender { held: held.clone() }, receiver: Receiver { held } }
+    }
+
+    /// The next message and its channel; `None` when the connection is over and all its messages are read.
+    ///
+    /// Cancellation-safe: a message is taken only when this returns.
+    pub async fn recv(&mut self) -> Option<(u8, Bytes)> {
+        self.receiver.recv().await
+    }
+
+    /// The next message if there is one already.
+    pub fn try_recv(&mut self) -> Option<(u8, Bytes)> {
+        self.receiver.try_recv()
+    }
+
+    /// Splits the connection, for tasks that send and receive apart. Senders can be cloned.
+    pub fn split(self) -> (Sender, Receiver) {
+        (self.sender, self.receiver)
+    }
+}
+
+impl Deref for AsyncConnection {
+    type Target = Sender;
+
+    fn deref(&self) -> &Sender {
+        &self.sender
+    }
+}
+
+/// The half of a connection that sends, closes and tells how it fares.
+#[derive(Clone)]
+pub struct Sender {
+    held: Arc<Held>,
+}
+
+impl Sender {
+    /// The connection's name.
+    pub fn id(&self) -> ConnectionId {
+        self.held.link.id()
+    }
+
+    /// Queues a message, as soon as the queue has room. It leaves within a tick.
+    ///
+    /// Cancellation-safe: a message whose future was dropped while waiting for room was not sent.
+    ///
+    /// # Errors
+    /// [`SendError`], never [`SendError::QueueFull`].
+    pub async fn send(&self, data: impl Payload, channel: u8) -> Result<(), SendError> {
+        self.send_when_room(own(data), channel, Pending::Queued).await
+    }
+
+    /// As [`send`](Self::send), but wakes the task that drives the endpoint at once. Cancellation-safe likewise.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_now(&self, data: impl Payload, channel: u8) -> Result<(), SendError> {
+        self.send_when_room(own(data), channel, Pending::Urgent).await
+    }
+
+    /// Queues a message if there is room.
+    ///
+    /// # Errors
+    /// [`SendError`]; [`SendError::QueueFull`] hands the message back.
+    pub fn try_send(&self, data: impl Payload, channel: u8) -> Result<(), SendError> {
+        self.held.link.send(own(data), channel, Pending::Queued)
+    }
+
+    async fn send_when_room(&self, mut data: Bytes, channel: u8, to: Pending) -> Result<(), SendError> {
+        let link = &self.held.link;
+        loop {
+            let mut room = pin!(link.inbox.room().notified());
+            // Listening before looking: room made in between is not missed.
+            room.as_mut().enable();
+            match link.send(data, channel, to) {
+                Err(SendError::QueueFull(back)) => data = back,
+                other => return other,
+            }
+            room.await;
+        }
+    }
+
+    /// Closes the connection gracefully, behind what was sent so far. Never blocks; wait for
+    /// [`closed`](Self::closed) to know when that is done.
+    pub fn close(&self) {
+        self.held.link.close();
+    }
+
+    /// Closes the connection without waiting for what is queued.
+    pub fn close_now(&self) {
+        self.held.link.end_with(Order::CloseNow);
+    }
+
+    /// Throws the peer out; `text` says why, in the log of this side.
+    pub fn kick(&self, text: &str) {
+        self.held.link.end_with(Order::Kick(text.to_owned()));
+    }
+
+    /// Waits for the connection's end and says why; `None` if its endpoint ended first.
+    ///
+    /// Cancellation-safe.
+    pub async fn closed(&self) -> Option<DisconnectReason> {
+        self.held.link.inbox.ended().await;
+        self.held.link.snapshot().reason
+    }
+
+    /// Moves a client's connection to a new local port, as after a change of network; the log says if that is
+    /// refused. Does nothing on a server.
+    pub fn rebind(&self) {
+        self.held.link.hub().command(Command::Rebind);
+    }
+
+    /// Where the connection stands.
+    pub fn state(&self) -> ConnectionState {
+        self.held.link.state()
+    }
+
+    /// The peer's address.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.held.link.snapshot().remote
+    }
+
+    /// Smoothed round-trip time; zero before the first sample.
+    pub fn rtt(&self) -> Duration {
+        self.held.link.rtt()
+    }
+
+    /// The connection's figures, as of the last 100 ms in which something happened; its last ones once it is
+    /// over.
+    pub fn stats(&self) -> ConnectionStats {
+        self.held.link.snapshot().stats
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("id", &self.id()).field("state", &self.state()).finish()
+    }
+}
+
+/// The half of a connection that receives. Without it, what arrives is thrown away.
+pub struct Receiver {
+    held: Arc<Held>,
+}
+
+impl Receiver {
+    /// The connection's name.
+    pub fn id(&self) -> ConnectionId {
+        self.held.link.id()
+    }
+
+    /// The next message and its channel; `None` when the connection is over and all its messages are read.
+    ///
+    /// Cancellation-safe: a message is taken only when this returns.
+    pub async fn recv(&mut self) -> Option<(u8, Bytes)> {
+        loop {
+            match self.take() {
+                Taken::Message(message, _) => return Some(message),
+                Taken::End => return None,
+                Taken::Nothing => self.held.link.inbox.readable().await,
+            }
+        }
+    }
+
+    /// The next message if there is one already.
+    pub fn try_recv(&mut self) -> Option<(u8, Bytes)> {
+        match self.take() {
+            Taken::Message(message, _) => Some(message),
+            Taken::End | Taken::Nothing => None,
+        }
+    }
+
+    fn take(&mut self) -> Taken {
+        let link = &self.held.link;
+        let taken = link.inbox.take(link.hub().inbox_messages);
+        if matches!(taken, Taken::Message(_, true)) {
+            link.resume();
+        }
+        taken
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        if self.held.link.inbox.stop_reading() {
+            self.held.link.resume();
+        }
+    }
+}
+
+/// What all halves share: the last one to go closes the connection.
+struct Held {
+    link: Arc<Link>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.link.close();
+    }
+}

@@ -1,0 +1,202 @@
+//! The task that drives an endpoint: sleeps on its sockets, its timers and its handles.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::AsyncConnection;
+use crate::compress::Compressor;
+use crate::congestion::CongestionController;
+use crate::crypto::Cipher;
+use crate::shell::link::{Hub, Link, lock};
+use crate::shell::pump::Pump;
+use crate::shell::turn::{Cadence, Next};
+use crate::transport::AsyncReadiness;
+use crate::{ConnectError, Event};
+
+/// Connections that nobody has taken yet, and failed attempts. Not longer than there are connections.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    state: Mutex<ArrivalsState>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct ArrivalsState {
+    queue: VecDeque<Result<AsyncConnection, ConnectError>>,
+    /// Nothing more will come, or nobody will ask.
+    closed: bool,
+}
+
+impl Arrivals {
+    /// Adds news. What nobody can take any more is dropped, and with it closed.
+    fn push(&self, arrival: Result<AsyncConnection, ConnectError>) {
+        let mut state = lock(&self.state);
+        if state.closed {
+            drop(state);
+            return;
+        }
+        state.queue.push_back(arrival);
+        drop(state);
+        self.news.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let dropped = std::mem::take(&mut state.queue);
+        drop(state);
+        drop(dropped);
+        self.news.notify_waiters();
+    }
+
+    /// The next arrival; `None` when there will be no more. Cancellation-safe.
+    pub(super) async fn next(&self) -> Option<Result<AsyncConnection, ConnectError>> {
+        loop {
+            let mut news = pin!(self.news.notified());
+            // Listening before looking: what comes in between is not missed.
+            news.as_mut().enable();
+            {
+                let mut state = lock(&self.state);
+                if let Some(arrival) = state.queue.pop_front() {
+                    return Some(arrival);
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            news.await;
+        }
+    }
+}
+
+/// Wakes the driver from any thread.
+#[derive(Default)]
+struct Call(Notify);
+
+impl Wake for Call {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+/// Ends everybody's waiting when the driver ends, however it ends.
+struct Closing(Arc<Arrivals>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Starts the task. Must be called inside a tokio runtime.
+pub(super) fn start<T, C, Z, G>(
+    pump: Pump<T, C, Z, G>,
+    cadence: Cadence,
+    early: VecDeque<Event>,
+) -> Arc<Arrivals>
+where
+    T: AsyncReadiness + 'static,
+    C: Cipher + 'static,
+    Z: Compressor + 'static,
+    G: CongestionController + 'static,
+{
+    let arrivals = Arc::new(Arrivals::default());
+    let call = Arc::new(Call::default());
+    pump.hub.serve(Waker::from(call.clone()));
+    tokio::spawn(drive(pump, cadence, early, call, arrivals.clone()));
+    arrivals
+}
+
+async fn drive<T, C, Z, G>(
+    mut pump: Pump<T, C, Z, G>,
+    mut cadence: Cadence,
+    early: VecDeque<Event>,
+    call: Arc<Call>,
+    arrivals: Arc<Arrivals>,
+) where
+    T: AsyncReadiness,
+    C: Cipher,
+    Z: Compressor,
+    G: CongestionController,
+{
+    let closing = Closing(arrivals);
+    let mut postman = Postman { hub: pump.hub.clone(), arrivals: closing.0.clone(), last: None };
+    for event in early {
+        postman.deliver(&mut pump, event);
+    }
+    let mut alarm = pin!(sleep_until(Instant::now()));
+    loop {
+        // tokio's clock, so that a paused one drives the endpoint too.
+        let now = Instant::now();
+        match pump.wake(now.into_std(), &mut cadence, |pump, event| postman.deliver(pump, event)) {
+            Next::Again => tokio::task::yield_now().await,
+            Next::Stop => return,
+            Next::Sleep(timeout) => {
+                if let Some(timeout) = timeout {
+                    alarm.as_mut().reset(now + timeout);
+                }
+                tokio::select! {
+                    ready = poll_fn(|cx| pump.transport.poll_ready(cx)) => {
+                        if let Err(error) = ready {
+                            tracing::error!(%error, "the transport is of no more use; its endpoint is closed");
+                            return;
+                        }
+                    }
+                    () = call.0.notified() => {}
+                    () = alarm.as_mut(), if timeout.is_some() => {}
+                }
+            }
+        }
+    }
+}
+
+/// Brings events to the connections they concern.
+struct Postman {
+    hub: Arc<Hub>,
+    arrivals: Arc<Arrivals>,
+    /// The connection that got the last message: most often the next is for it too.
+    last: Option<Arc<Link>>,
+}
+
+impl Postman {
+    fn deliver<T, C, Z, G>(&mut self, pump: &mut Pump<T, C, Z, G>, event: Event)
+    where
+        T: AsyncReadiness,
+        C: Cipher,
+        Z: Compressor,
+        G: CongestionController,
+    {
+        match event {
+            Event::Connected { connection } => {
+                if let Some(link) = self.hub.find(connection) {
+                    self.arrivals.push(Ok(AsyncConnection::new(link)));
+                }
+            }
+            Event::ConnectFailed { error, .. } => self.arrivals.push(Err(error)),
+            Event::Message { connection, channel, data } => {
+                if self.last.as_ref().is_none_or(|link| link.id() != connection) {
+                    self.last = self.hub.find(connection);
+                }
+                if let Some(link) = &self.last
+                    && link.inbox.push(channel, data, self.hub.inbox_messages)
+                {
+                    pump.endpoint.pause(connection, true);
+                }
+            }
+            Event::Disconnected { connection, .. } => {
+                self.last.take_if(|link| link.id() == connection);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What a connection has for its async reader, and the news its tasks wait for.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::shell::link::lock;
+
+/// Messages on their way to the reader. Bounded: beyond the limit the connection is paused and its messages stay
+/// in the core's receive budget. Only what a connection still holds at its end comes on top.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    /// A message or the end has come; for the one reader.
+    readable: Notify,
+    /// The queue of orders may have room; for all senders.
+    room: Notify,
+    /// The connection is over; for all who wait for that.
+    ended: Notify,
+    /// The reader has room again, and the pump does not know yet.
+    pub(crate) wants_resume: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<(u8, Bytes)>,
+    ended: bool,
+    /// Nobody reads any more.
+    deaf: bool,
+    paused: bool,
+}
+
+/// What taking a message gave.
+pub(super) enum Taken {
+    /// A message, and whether the connection has to be resumed.
+    Message((u8, Bytes), bool),
+    Nothing,
+    End,
+}
+
+impl Inbox {
+    /// Adds a message. Gives whether the connection has to be paused now.
+    pub(super) fn push(&self, channel: u8, data: Bytes, limit: usize) -> bool {
+        let mut state = lock(&self.state);
+        if state.deaf {
+            return false;
+        }
+        state.queue.push_back((channel, data));
+        let pause = state.queue.len() >= limit && !state.paused;
+        state.paused |= pause;
+        drop(state);
+        self.readable.notify_one();
+        pause
+    }
+
+    pub(super) fn take(&self, limit: usize) -> Taken {
+        let mut state = lock(&self.state);
+        match state.queue.pop_front() {
+            Some(message) => {
+                let resume = state.paused && !state.ended && state.queue.len() <= limit / 2;
+                state.paused &= !resume;
+                Taken::Message(message, resume)
+            }
+            None if state.ended => Taken::End,
+            None => Taken::Nothing,
+        }
+    }
+
+    pub(super) async fn readable(&self) {
+        self.readable.notified().await;
+    }
+
+    /// Nobody reads any more. Gives whether the connection has to be resumed.
+    pub(super) fn stop_reading(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.deaf = true;
+        state.queue.clear();
+        std::mem::take(&mut state.paused) && !state.ended
+    }
+
+    pub(super) fn room(&self) -> &Notify {
+        &self.room
+    }
+
+    /// The pump took orders out of the queue.
+    pub(crate) fn announce_room(&self) {
+        self.room.notify_waiters();
+    }
+
+    /// The connection is over. What is queued can still be read.
+    pub(crate) fn end(&self) {
+        lock(&self.state).ended = true;
+        self.readable.notify_one();
+        self.room.notify_waiters();
+        self.ended.notify_waiters();
+    }
+
+    pub(crate) fn take_resume(&self) -> bool {
+        self.wants_resume.load(Ordering::Relaxed) && self.wants_resume.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) async fn ended(&self) {
+        let mut ended = std::pin::pin!(self.ended.notified());
+        ended.as_mut().enable();
+        if !lock(&self.state).ended {
+            ended.await;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! An async server: accepts connections.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::{ToSocketAddrs, lookup_host};
+
+use super::AsyncConnection;
+use super::driver::{Arrivals, start};
+use crate::compress::Compressor;
+use crate::congestion::CongestionController;
+use crate::crypto::Cipher;
+use crate::shell::ServerHandle;
+use crate::shell::link::Command;
+use crate::transport::AsyncReadiness;
+use crate::{Server, StartError};
+
+/// A server in a task of its own. Dropping it turns newcomers away; connections already accepted live on as long
+/// as they are held, and the task ends with the last of them.
+pub struct AsyncServer {
+    handle: ServerHandle,
+    arrivals: Arc<Arrivals>,
+}
+
+impl<T, C, Z, G> Server<T, C, Z, G>
+where
+    T: AsyncReadiness + 'static,
+    C: Cipher + 'static,
+    Z: Compressor + 'static,
+    G: CongestionController + 'static,
+{
+    /// Runs the server in a task of its own.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn into_async(self) -> AsyncServer {
+        let handle = ServerHandle::new(self.pump.hub.clone(), self.local_addr().ok());
+        AsyncServer { handle, arrivals: start(self.pump, self.cadence, VecDeque::new()) }
+    }
+}
+
+impl AsyncServer {
+    /// Opens a server with the default configuration on a UDP address. For all else there is
+    /// [`Server::builder`] and [`Server::into_async`].
+    ///
+    /// Cancellation-safe.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn bind(address: impl ToSocketAddrs + fmt::Debug) -> Result<Self, StartError> {
+        let addresses = look_up(address).await?;
+        Ok(Server::bind(&addresses[..])?.into_async())
+    }
+
+    /// The next connection; `None` once the server has stopped. Callable from several tasks at once.
+    ///
+    /// Cancellation-safe: a connection is taken only when this returns.
+    pub async fn accept(&self) -> Option<AsyncConnection> {
+        loop {
+            if let Ok(connection) = self.arrivals.next().await? {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// A handle for other threads and tasks.
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
+    /// The address the server listens on.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.handle.local_addr()
+    }
+
+    /// How many connections there are.
+    pub fn connection_count(&self) -> usize {
+        self.handle.connection_count()
+    }
+
+    /// Turns away clients from this IP address from now on. Gives false if too much waits for the server.
+    pub fn ban(&self, ip: IpAddr) -> bool {
+        self.handle.ban(ip)
+    }
+
+    /// Lifts a ban. Gives false if too much waits for the server.
+    pub fn unban(&self, ip: IpAddr) -> bool {
+        self.handle.unban(ip)
+    }
+
+    /// Turns newcomers away, closes every connection gracefully and waits for it: at most the linger time and
+    /// two seconds. Connections not accepted yet are closed too.
+    ///
+    /// Cancellation-safe: dropped, it shuts down without being waited for.
+    pub async fn shut_down(self) {
+        self.handle.hub().command(Command::ShutDown);
+        // The task closes the queue as it ends.
+        while self.arrivals.next().await.is_some() {}
+    }
+}
+
+impl Drop for AsyncServer {
+    fn drop(&mut self) {
+        self.arrivals.close();
+        self.handle.hub().command(Command::Leave);
+    }
+}
+
+impl fmt::Debug for AsyncServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncServer")
+            .field("local_addr", &self.local_addr())
+            .field("connections", &self.connection_count())
+            .finish()
+    }
+}
+
+/// Looks a name up without blocking the task.
+pub(super) async fn look_up(name: impl ToSocketAddrs + fmt::Debug) -> Result<Vec<SocketAddr>, StartError> {
+    let text = format!("{name:?}");
+    match lookup_host(name).await {
+        Ok(found) => Ok(found.collect()),
+        Err(source) => Err(StartError::Resolve { name: text, source }),
+    }
+}

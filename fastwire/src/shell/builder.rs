@@ -1,0 +1,280 @@
+//! Puts servers and clients together: each setter changes one thing, or one type parameter.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::time::Instant;
+
+use thiserror::Error;
+
+use super::link::Hub;
+use super::pump::Pump;
+use super::resolve::resolve;
+use super::turn::Cadence;
+use super::{Client, Server};
+use crate::compress::{BuiltinCompressor, CompressionConfig, Compressor};
+use crate::congestion::{
+    BuiltinController, BuiltinControllers, CongestionController, CongestionMode, ControllerFactory,
+};
+use crate::crypto::{Aead, BuiltinSuites, Cipher, CipherSuites};
+use crate::proto::{Endpoint, Parts};
+use crate::transport::{RecvBatch, Transport, UdpConfig, UdpTransport};
+use crate::{ClientConfig, ConfigError, ConnectError, ServerConfig};
+
+/// Receive buffers of a client: one peer, little at a time, but joined trains.
+const CLIENT_SLOTS: usize = 8;
+
+/// Why a server or client could not be started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A field of the configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A name gave no address.
+    #[error("cannot look up {name}: {source}; give host:port")]
+    Resolve {
+        /// The name as it was given.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No socket could be opened.
+    #[error("cannot open a UDP socket on {address}: {source}")]
+    Socket {
+        /// The address as it was given.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gave no randomness for keys.
+    #[error("the system gives no random bytes: {0}")]
+    Entropy(String),
+    /// The client cannot connect as it stands.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+type MakeCompressor<Z> = Box<dyn FnOnce(&CompressionConfig) -> Result<Z, ConfigError>>;
+type MakeControllers<G> = Box<dyn FnOnce(CongestionMode, u32) -> Box<dyn ControllerFactory<Controller = G>>>;
+
+/// What servers and clients are built of alike.
+struct Assembly<C, Z, G> {
+    suites: Box<dyn CipherSuites<Cipher = C>>,
+    compressor: MakeCompressor<Z>,
+    controllers: MakeControllers<G>,
+    udp: UdpConfig,
+    seed: Option<[u8; 32]>,
+}
+
+impl Default for Assembly<Aead, BuiltinCompressor, BuiltinController> {
+    fn default() -> Self {
+        Self {
+            suites: Box::new(BuiltinSuites),
+            compressor: Box::new(|config| {
+                BuiltinCompressor::new(config).map_err(|error| ConfigError::Compression(error.to_string()))
+            }),
+            controllers: Box::new(|mode, initial_window| {
+                Box::new(BuiltinControllers { initial_window, ..BuiltinControllers::new(mode) })
+            }),
+            udp: UdpConfig::new(),
+            seed: None,
+        }
+    }
+}
+
+impl<C, Z, G> Assembly<C, Z, G> {
+    fn suites<C2>(self, suites: Box<dyn CipherSuites<Cipher = C2>>) -> Assembly<C2, Z, G> {
+        let Self { compressor, controllers, udp, seed, .. } = self;
+        Assembly { suites, compressor, controllers, udp, seed }
+    }
+
+    fn compressor<Z2>(self, compressor: MakeCompressor<Z2>) -> Assembly<C, Z2, G> {
+        let Self { suites, controllers, udp, seed, .. } = self;
+        Assembly { suites, compressor, controllers, udp, seed }
+    }
+
+    fn controllers<G2>(self, controllers: MakeControllers<G2>) -> Assembly<C, Z, G2> {
+        let Self { suites, compressor, udp, seed, .. } = self;
+        Assembly { suites, compressor, controllers, udp, seed }
+    }
+
+    fn parts(
+        self,
+        compression: &CompressionConfig,
+        mode: CongestionMode,
+        initial_window: u32,
+    ) -> Result<Parts<C, Z, G>, StartError> {
+        Ok(Parts {
+            suites: self.suites,
+            compressor: (self.compressor)(compression)?,
+            controllers: (self.controllers)(mode, initial_window),
+        })
+    }
+
+    fn take_seed(&self) -> Result<[u8; 32], StartError> {
+        if let Some(seed) = self.seed {
+            return Ok(seed);
+        }
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(error.to_string()))?;
+        Ok(seed)
+    }
+}
+
+/// The setters that both builders have.
+macro_rules! setters {
+    ($builder:ident, $config:ty) => {
+        impl<C, Z, G> $builder<C, Z, G> {
+            /// Sets the configuration.
+            #[must_use]
+            pub fn config(self, config: $config) -> Self {
+                Self { config, ..self }
+            }
+
+            /// Sets who makes ciphers: another backend for the same suites.
+            #[must_use]
+            pub fn cipher_suites<S>(self, suites: S) -> $builder<S::Cipher, Z, G>
+            where
+                S: CipherSuites + 'static,
+            {
+                $builder { config: self.config, assembly: self.assembly.suites(Box::new(suites)) }
+            }
+
+            /// Sets the compressor.
+            #[must_use]
+            pub fn compressor<Z2: Compressor + 'static>(self, compressor: Z2) -> $builder<C, Z2, G> {
+                let assembly = self.assembly.compressor(Box::new(|_| Ok(compressor)));
+                $builder { config: self.config, assembly }
+            }
+
+            /// Sets who makes congestion controllers: a factory, or a closure from
+            /// [`PathInfo`](crate::congestion::PathInfo) to a controller of one's own.
+            #[must_use]
+            pub fn controllers<F>(self, factory: F) -> $builder<C, Z, F::Controller>
+            where
+                F: ControllerFactory + 'static,
+            {
+                let assembly = self.assembly.controllers(Box::new(|_, _| Box::new(factory)));
+                $builder { config: self.config, assembly }
+            }
+
+            /// Sets the options of UDP sockets: buffers, DSCP, dual stack, offload.
+            #[must_use]
+            pub fn udp(mut self, udp: UdpConfig) -> Self {
+                self.assembly.udp = udp;
+                self
+            }
+
+            /// Fixes all entropy, for tests that shall run alike each time. Whoever knows the seed knows every key.
+            #[must_use]
+            pub fn seed(mut self, seed: [u8; 32]) -> Self {
+                self.assembly.seed = Some(seed);
+                self
+            }
+        }
+
+        impl<C, Z, G> fmt::Debug for $builder<C, Z, G> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($builder)).field("config", &self.config).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+/// Builds a [`Server`]. From [`Server::builder`].
+pub struct ServerBuilder<C = Aead, Z = BuiltinCompressor, G = BuiltinController> {
+    config: ServerConfig,
+    assembly: Assembly<C, Z, G>,
+}
+
+/// Builds a [`Client`]. From [`Client::builder`].
+pub struct ClientBuilder<C = Aead, Z = BuiltinCompressor, G = BuiltinController> {
+    config: ClientConfig,
+    assembly: Assembly<C, Z, G>,
+}
+
+setters!(ServerBuilder, ServerConfig);
+setters!(ClientBuilder, ClientConfig);
+
+impl Default for ServerBuilder {
+    fn default() -> Self {
+        Self { config: ServerConfig::default(), assembly: Assembly::default() }
+    }
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self { config: ClientConfig::default(), assembly: Assembly::default() }
+    }
+}
+
+impl<C: Cipher, Z: Compressor, G: CongestionController> ServerBuilder<C, Z, G> {
+    /// Opens the server on a UDP address: `"0.0.0.0:7777"`, `"[::]:7777"` (IPv6 and IPv4), or a host name of
+    /// this machine.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn bind(
+        self,
+        address: impl ToSocketAddrs + fmt::Debug,
+    ) -> Result<Server<UdpTransport, C, Z, G>, StartError> {
+        let transport = open_udp(&resolve(address)?, &self.assembly.udp)?;
+        self.build(transport)
+    }
+
+    /// Opens the server over any transport.
+    ///
+    /// # Errors
+    /// [`StartError::Config`], [`StartError::Entropy`].
+    pub fn build<T: Transport>(self, transport: T) -> Result<Server<T, C, Z, G>, StartError> {
+        let Self { config, assembly } = self;
+        let seed = assembly.take_seed()?;
+        let parts = assembly.parts(&config.compression, config.congestion, config.initial_cwnd)?;
+        let now = Instant::now();
+        let endpoint = Endpoint::server(&config, parts, seed, now)?;
+        let hub = Hub::new(config.channel_layout.clone(), &config.limits);
+        let pump = Pump::new(endpoint, transport, RecvBatch::SLOTS, hub, now);
+        Ok(Server::new(pump, Cadence::new(config.tick_rate, config.linger, now)))
+    }
+}
+
+impl<C: Cipher, Z: Compressor, G: CongestionController> ClientBuilder<C, Z, G> {
+    /// Opens a UDP socket and begins to connect to `server`, a `host:port` or address. A name is looked up
+    /// first, which takes as long as the system's resolver; then nothing blocks: drive the client.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn connect(
+        self,
+        server: impl ToSocketAddrs + fmt::Debug,
+    ) -> Result<Client<UdpTransport, C, Z, G>, StartError> {
+        let remotes = resolve(server)?;
+        let v4 = remotes.first().is_none_or(SocketAddr::is_ipv4);
+        let any = if v4 { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+        let transport = open_udp(&[any], &self.assembly.udp)?;
+        let mut client = self.build(transport)?;
+        client.connect_to(&remotes[..])?;
+        Ok(client)
+    }
+
+    /// A client over any transport, not connected: see [`Client::connect_to`].
+    ///
+    /// # Errors
+    /// [`StartError::Config`], [`StartError::Entropy`].
+    pub fn build<T: Transport>(self, transport: T) -> Result<Client<T, C, Z, G>, StartError> {
+        let Self { config, assembly } = self;
+        let seed = assembly.take_seed()?;
+        let parts = assembly.parts(&config.compression, config.congestion, config.initial_cwnd)?;
+        let now = Instant::now();
+        let endpoint = Endpoint::client(&config, parts, seed, now)?;
+        let hub = Hub::new(config.channel_layout.clone(), &config.limits);
+        let pump = Pump::new(endpoint, transport, CLIENT_SLOTS, hub, now);
+        Ok(Client::new(pump, Cadence::new(config.tick_rate, config.linger, now)))
+    }
+}
+
+fn open_udp(addresses: &[SocketAddr], config: &UdpConfig) -> Result<UdpTransport, StartError> {
+    UdpTransport::bind_with(addresses, config.clone())
+        .map_err(|source| StartError::Socket { address: format!("{addresses:?}"), source })
+}

@@ -1,0 +1,251 @@
+//! What other threads hold: names with a bounded queue behind them, to copy and share at will.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::link::{Command, Hub, Link, Order, Pending};
+use crate::transport::ChunkPool;
+use crate::{ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, SendError};
+
+/// One connection for other threads than the one that drives it: to send, to close, to look.
+///
+/// Errors are known at once. [`SendError::MessageTooLarge`] is judged before compression here. What is told of
+/// the connection is as of the last 100 ms in which something happened, at most one second ago.
+#[derive(Clone)]
+pub struct ConnectionHandle {
+    link: Arc<Link>,
+}
+
+impl ConnectionHandle {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self { link }
+    }
+
+    /// The connection's name.
+    pub fn id(&self) -> ConnectionId {
+        self.link.id()
+    }
+
+    /// Queues a message. It leaves within a tick of the endpoint's own thread or task, or with the next turn of
+    /// the loop that drives the endpoint.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was queued then. [`SendError::QueueFull`] hands the message back:
+    /// [`Limits::handle_queue_bytes`](crate::Limits::handle_queue_bytes) and
+    /// [`handle_queue_messages`](crate::Limits::handle_queue_messages) are reached.
+    pub fn send(&self, data: impl Payload, channel: u8) -> Result<(), SendError> {
+        self.link.send(own(data), channel, Pending::Queued)
+    }
+
+    /// As [`send`](Self::send), but wakes the endpoint's thread or task at once.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_now(&self, data: impl Payload, channel: u8) -> Result<(), SendError> {
+        self.link.send(own(data), channel, Pending::Urgent)
+    }
+
+    /// Closes the connection gracefully, behind what was sent so far. Never blocks; closing twice does nothing.
+    pub fn close(&self) {
+        self.link.close();
+    }
+
+    /// Closes the connection without waiting for what is queued.
+    pub fn close_now(&self) {
+        self.link.end_with(Order::CloseNow);
+    }
+
+    /// Throws the peer out; `text` says why, in the log of this side.
+    pub fn kick(&self, text: &str) {
+        self.link.end_with(Order::Kick(text.to_owned()));
+    }
+
+    /// Where the connection stands.
+    pub fn state(&self) -> ConnectionState {
+        self.link.state()
+    }
+
+    /// The peer's address.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.link.snapshot().remote
+    }
+
+    /// Smoothed round-trip time; zero before the first sample.
+    pub fn rtt(&self) -> Duration {
+        self.link.rtt()
+    }
+
+    /// The connection's figures; its last ones once it is over.
+    pub fn stats(&self) -> ConnectionStats {
+        self.link.snapshot().stats
+    }
+
+    /// Why the connection ended; `None` while it lives.
+    pub fn disconnect_reason(&self) -> Option<DisconnectReason> {
+        self.link.snapshot().reason
+    }
+}
+
+impl fmt::Debug for ConnectionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionHandle").field("id", &self.id()).field("state", &self.state()).finish()
+    }
+}
+
+thread_local! {
+    /// Borrowed bytes are copied once, into chunks of the sending thread.
+    static POOL: RefCell<ChunkPool> = RefCell::default();
+}
+
+pub(super) fn own(data: impl Payload) -> Bytes {
+    POOL.with_borrow_mut(|pool| data.into_bytes(pool))
+}
+
+/// A server in a thread of its own, for all other threads. Clones name the same server; see
+/// [`ServerThread`](super::ServerThread) for who ends it.
+#[derive(Clone)]
+pub struct ServerHandle {
+    hub: Arc<Hub>,
+    local: Option<SocketAddr>,
+}
+
+impl ServerHandle {
+    pub(crate) fn new(hub: Arc<Hub>, local: Option<SocketAddr>) -> Self {
+        Self { hub, local }
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Queues a message for a connection; see [`ConnectionHandle::send`].
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was queued then, and [`SendError::QueueFull`] hands the message back.
+    pub fn send(&self, to: ConnectionId, data: impl Payload, channel: u8) -> Result<(), SendError> {
+        self.connection(to).ok_or(SendError::ConnectionClosed)?.send(data, channel)
+    }
+
+    /// As [`send`](Self::send), but wakes the server at once.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_now(&self, to: ConnectionId, data: impl Payload, channel: u8) -> Result<(), SendError> {
+        self.connection(to).ok_or(SendError::ConnectionClosed)?.send_now(data, channel)
+    }
+
+    /// A handle of one connection; `None` if it is gone.
+    pub fn connection(&self, id: ConnectionId) -> Option<ConnectionHandle> {
+        self.hub.find(id).map(ConnectionHandle::new)
+    }
+
+    /// The connections there are.
+    pub fn connections(&self) -> Vec<ConnectionId> {
+        self.hub.ids()
+    }
+
+    /// How many they are.
+    pub fn connection_count(&self) -> usize {
+        self.hub.count()
+    }
+
+    /// Turns away clients from this IP address from now on. Gives false if the server has stopped or too much
+    /// waits for it.
+    pub fn ban(&self, ip: IpAddr) -> bool {
+        self.hub.command(Command::Ban(ip))
+    }
+
+    /// Lifts a ban. Gives false if the server has stopped or too much waits for it.
+    pub fn unban(&self, ip: IpAddr) -> bool {
+        self.hub.command(Command::Unban(ip))
+    }
+
+    /// The address the server listens on.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// The server has stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.hub.is_closed()
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("local_addr", &self.local)
+            .field("connections", &self.connection_count())
+            .finish()
+    }
+}
+
+/// A client in a thread of its own, for all other threads. It follows the client to the new connection when a
+/// restarted server gave it one.
+#[derive(Clone)]
+pub struct ClientHandle {
+    hub: Arc<Hub>,
+}
+
+impl ClientHandle {
+    pub(crate) fn new(hub: Arc<Hub>) -> Self {
+        Self { hub }
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// The connection of the moment; `None` once the client has stopped.
+    pub fn connection(&self) -> Option<ConnectionHandle> {
+        self.hub.current().map(ConnectionHandle::new)
+    }
+
+    /// Queues a message; see [`ConnectionHandle::send`].
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was queued then, and [`SendError::QueueFull`] hands the message back.
+    pub fn send(&self, data: impl Payload, channel: u8) -> Result<(), SendError> {
+        self.connection().ok_or(SendError::ConnectionClosed)?.send(data, channel)
+    }
+
+    /// As [`send`](Self::send), but wakes the client at once.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_now(&self, data: impl Payload, channel: u8) -> Result<(), SendError> {
+        self.connection().ok_or(SendError::ConnectionClosed)?.send_now(data, channel)
+    }
+
+    /// Where the connection stands.
+    pub fn state(&self) -> ConnectionState {
+        self.connection().map_or(ConnectionState::Disconnected, |connection| connection.state())
+    }
+
+    /// The connection's figures.
+    pub fn stats(&self) -> Option<ConnectionStats> {
+        Some(self.connection()?.stats())
+    }
+
+    /// Moves to a new local port, as after a change of network; the log says if that is refused. Gives false if
+    /// the client has stopped.
+    pub fn rebind(&self) -> bool {
+        self.hub.command(Command::Rebind)
+    }
+
+    /// The client has stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.hub.is_closed()
+    }
+}
+
+impl fmt::Debug for ClientHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientHandle").field("state", &self.state()).finish()
+    }
+}

@@ -1,0 +1,477 @@
+//! What crosses threads: for each connection a bounded queue of orders towards the pump and a snapshot back.
+//!
+//! A [`Link`] belongs to one connection, the [`Hub`] to the endpoint. Handles hold links; the pump looks at the
+//! hub when it turns, and sleeps on a waker that the hub calls.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+#[cfg(feature = "tokio")]
+use super::asynchronous::Inbox;
+use crate::compress::Compressor;
+use crate::congestion::CongestionController;
+use crate::crypto::Cipher;
+use crate::proto::Endpoint;
+use crate::reliability::ChannelLayout;
+use crate::{ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Limits, SendError};
+
+/// Orders for the endpoint itself (bans, rebinds) that may wait.
+const MAX_COMMANDS: usize = 1024;
+
+/// What a handle asks of one connection. The order of one handle's orders is kept.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Message(u8, Bytes),
+    Close,
+    CloseNow,
+    Kick(String),
+}
+
+/// What a handle asks of the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    Ban(IpAddr),
+    Unban(IpAddr),
+    Rebind,
+    /// Turn newcomers away, close all connections, then end.
+    ShutDown,
+    /// Turn newcomers away, and end with the last connection.
+    Leave,
+}
+
+/// Whether the pump has to look at the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Pending {
+    Nothing = 0,
+    /// By the next tick.
+    Queued = 1,
+    /// At once.
+    Urgent = 2,
+}
+
+/// A panic elsewhere leaves every structure here consistent, so a poisoned lock is as good as any.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where all handles of one endpoint meet its pump.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) layout: ChannelLayout,
+    max_messages: usize,
+    max_bytes: usize,
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    pub(crate) inbox_messages: usize,
+    /// Links are made for every connection, not only when asked for.
+    eager: AtomicBool,
+    links: RwLock<HashMap<ConnectionId, Arc<Link>>>,
+    /// A client's newest connection.
+    current: Mutex<Option<Arc<Link>>>,
+    /// Links with orders the pump has not seen; each stands here once.
+    listed: Mutex<Vec<Arc<Link>>>,
+    commands: Mutex<VecDeque<Command>>,
+    pending: AtomicU8,
+    waker: OnceLock<Waker>,
+    /// The pump is gone.
+    closed: AtomicBool,
+}
+
+impl Hub {
+    pub(crate) fn new(layout: ChannelLayout, limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            layout,
+            max_messages: limits.handle_queue_messages,
+            max_bytes: limits.handle_queue_bytes,
+            inbox_messages: limits.inbox_messages,
+            eager: AtomicBool::new(false),
+            links: RwLock::default(),
+            current: Mutex::default(),
+            listed: Mutex::default(),
+            commands: Mutex::default(),
+            pending: AtomicU8::new(Pending::Nothing as u8),
+            waker: OnceLock::new(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on every connection has a link, and `waker` wakes the pump.
+    pub(crate) fn serve(&self, waker: Waker) {
+        self.eager.store(true, Ordering::Release);
+        let _ = self.waker.set(waker);
+    }
+
+    /// The link of a connection that is known to live; made if there is none yet.
+    pub(crate) fn link<C: Cipher, Z: Compressor, G: CongestionController>(
+        self: &Arc<Self>,
+        id: ConnectionId,
+        endpoint: &Endpoint<C, Z, G>,
+    ) -> Option<Arc<Link>> {
+        let state = endpoint.state(id);
+        if state == ConnectionState::Disconnected {
+            return None;
+        }
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        let link = links.entry(id).or_insert_with(|| {
+            let link = Arc::new(Link::new(id, Arc::clone(self)));
+            link.renew(endpoint);
+            *lock(&self.current) = Some(Arc::clone(&link));
+            link
+        });
+        Some(Arc::clone(link))
+    }
+
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<Arc<Link>> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// A client's newest connection.
+    pub(crate) fn current(&self) -> Option<Arc<Link>> {
+        lock(&self.current).clone()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ConnectionId> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub(crate) fn on_connected<C: Cipher, Z: Compressor, G: CongestionController>(
+        self: &Arc<Self>,
+        id: ConnectionId,
+        endpoint: &Endpoint<C, Z, G>,
+    ) {
+        let link = if self.eager.load(Ordering::Acquire) { self.link(id, endpoint) } else { self.find(id) };
+        if let Some(link) = link {
+            link.renew(endpoint);
+        }
+    }
+
+    pub(crate) fn on_ended<C: Cipher, Z: Compressor, G: CongestionController>(
+        &self,
+        id: ConnectionId,
+        reason: Option<DisconnectReason>,
+        endpoint: &Endpoint<C, Z, G>,
+    ) {
+        let link = self.links.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(link) = link {
+            link.renew(endpoint);
+            link.end(reason);
+        }
+    }
+
+    /// Renews what handles see of one connection.
+    pub(crate) fn touch<C: Cipher, Z: Compressor, G: CongestionController>(
+        &self,
+        id: ConnectionId,
+        endpoint: &Endpoint<C, Z, G>,
+    ) {
+        if let Some(link) = self.find(id) {
+            link.renew(endpoint);
+        }
+    }
+
+    /// Renews the figures that handles show, where there are handles.
+    pub(crate) fn renew<C: Cipher, Z: Compressor, G: CongestionController>(
+        &self,
+        endpoint: &Endpoint<C, Z, G>,
+    ) {
+        for link in self.links.read().unwrap_or_else(PoisonError::into_inner).values() {
+            // The map holds one reference; the rest are handles.
+            if Arc::strong_count(link) > 1 {
+                link.renew(endpoint);
+            }
+        }
+    }
+
+    pub(crate) fn command(&self, command: Command) -> bool {
+        let mut commands = lock(&self.commands);
+        if commands.len() >= MAX_COMMANDS || self.is_closed() {
+            return false;
+        }
+        commands.push_back(command);
+        drop(commands);
+        self.raise(Pending::Urgent);
+        true
+    }
+
+    pub(crate) fn next_command(&self) -> Option<Command> {
+        lock(&self.commands).pop_front()
+    }
+
+    pub(crate) fn pending(&self) -> Pending {
+        match self.pending.load(Ordering::Acquire) {
+            0 => Pending::Nothing,
+            1 => Pending::Queued,
+            _ => Pending::Urgent,
+        }
+    }
+
+    /// Wakes the pump, unless it knows already that it has to look that soon.
+    pub(crate) fn raise(&self, to: Pending) {
+        if self.pending.fetch_max(to as u8, Ordering::AcqRel) < to as u8 {
+            self.waker.get().inspect(|waker| waker.wake_by_ref());
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// The pump is gone: nothing queued from now on would ever be seen.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let links = std::mem::take(&mut *self.links.write().unwrap_or_else(PoisonError::into_inner));
+        for link in links.values() {
+            link.end(None);
+        }
+        lock(&self.listed).clear();
+        *lock(&self.current) = None;
+    }
+}
+
+/// One connection as other threads see it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    id: ConnectionId,
+    hub: Arc<Hub>,
+    /// A `ConnectionState`, as of the pump's last look.
+    state: AtomicU8,
+    /// Largest message in bytes; 0 = not known yet.
+    max_message: AtomicUsize,
+    rtt_nanos: AtomicU64,
+    queue: Mutex<Queue>,
+    snapshot: Mutex<Snapshot>,
+    #[cfg(feature = "tokio")]
+    pub(crate) inbox: Inbox,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    orders: VecDeque<Order>,
+    /// Messages among the orders, and their bytes.
+    messages: usize,
+    bytes: usize,
+    /// The link stands in the hub's list or in the pump's backlog.
+    listed: bool,
+}
+
+/// What a handle can tell about its connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) stats: ConnectionStats,
+    pub(crate) reason: Option<DisconnectReason>,
+}
+
+impl Link {
+    fn new(id: ConnectionId, hub: Arc<Hub>) -> Self {
+        Self {
+            id,
+            hub,
+            state: AtomicU8::new(state_to_u8(ConnectionState::Connecting)),
+            max_message: AtomicUsize::new(0),
+            rtt_nanos: AtomicU64::new(0),
+            queue: Mutex::default(),
+            snapshot: Mutex::default(),
+            #[cfg(feature = "tokio")]
+            inbox: Inbox::default(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub(crate) fn state(&self) -> ConnectionState {
+        state_from_u8(self.state.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn rtt(&self) -> Duration {
+        Duration::from_nanos(self.rtt_nanos.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        lock(&self.snapshot).clone()
+    }
+
+    /// Queues a message. What can be known to be wrong is an error now.
+    pub(crate) fn send(&self, data: Bytes, channel: u8, to: Pending) -> Result<(), SendError> {
+        if !matches!(self.state(), ConnectionState::Connecting | ConnectionState::Connected) {
+            return Err(SendError::ConnectionClosed);
+        }
+        let last = self.hub.layout.len().saturating_sub(1);
+        if usize::from(channel) > last {
+            return Err(SendError::InvalidChannel { channel, last: last as u8 });
+        }
+        let max = self.max_message.load(Ordering::Relaxed);
+        if max > 0 && data.len() > max {
+            return Err(SendError::MessageTooLarge { len: data.len(), max });
+        }
+        let mut queue = lock(&self.queue);
+        let fits = queue.messages < self.hub.max_messages && queue.bytes + data.len() <= self.hub.max_bytes;
+        if !fits && queue.messages > 0 {
+            return Err(SendError::QueueFull(data));
+        }
+        queue.messages += 1;
+        queue.bytes += data.len();
+        self.push(queue, Order::Message(channel, data), to);
+        Ok(())
+    }
+
+    /// Closes the connection behind the messages queued so far.
+    pub(crate) fn close(&self) {
+        if self.leave() {
+            self.push(lock(&self.queue), Order::Close, Pending::Urgent);
+        }
+    }
+
+    /// Gives up the messages queued so far, then closes or kicks.
+    pub(crate) fn end_with(&self, order: Order) {
+        if self.leave() {
+            let mut queue = lock(&self.queue);
+            queue.orders.clear();
+            (queue.messages, queue.bytes) = (0, 0);
+            self.push(queue, order, Pending::Urgent);
+        }
+    }
+
+    /// From now on this handle's connection takes no more messages. Gives false if it is over already.
+    fn leave(&self) -> bool {
+        let old = self.state.swap(state_to_u8(ConnectionState::Disconnecting), Ordering::AcqRel);
+        if old == state_to_u8(ConnectionState::Disconnected) {
+            self.state.store(old, Ordering::Release);
+            return false;
+        }
+        true
+    }
+
+    /// The reader has room again. Never waits behind messages: two full peers would wait for each other.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn resume(&self) {
+        self.inbox.wants_resume.store(true, Ordering::Release);
+        self.list(lock(&self.queue), Pending::Urgent);
+    }
+
+    fn push(&self, mut queue: MutexGuard<'_, Queue>, order: Order, to: Pending) {
+        queue.orders.push_back(order);
+        self.list(queue, to);
+    }
+
+    fn list(&self, mut queue: MutexGuard<'_, Queue>, to: Pending) {
+        let newly = !std::mem::replace(&mut queue.listed, true);
+        drop(queue);
+        if newly && let Some(this) = self.hub.find(self.id) {
+            lock(&self.hub.listed).push(this);
+        }
+        self.hub.raise(to);
+    }
+
+    pub(crate) fn next_order(&self) -> Option<Order> {
+        let mut queue = lock(&self.queue);
+        let Some(order) = queue.orders.pop_front() else {
+            queue.listed = false;
+            return None;
+        };
+        if let Order::Message(_, data) = &order {
+            queue.messages -= 1;
+            queue.bytes -= data.len();
+        }
+        Some(order)
+    }
+
+    /// Puts back at the front what could not be carried out; the link stays listed.
+    pub(crate) fn put_back(&self, order: Order) {
+        let mut queue = lock(&self.queue);
+        if let Order::Message(_, data) = &order {
+            queue.messages += 1;
+            queue.bytes += data.len();
+        }
+        queue.orders.push_front(order);
+    }
+
+    fn renew<C: Cipher, Z: Compressor, G: CongestionController>(&self, endpoint: &Endpoint<C, Z, G>) {
+        let state = endpoint.state(self.id);
+        if let Some(stats) = endpoint.connection_stats(self.id) {
+            self.max_message.store(endpoint.max_message_size(self.id).unwrap_or(0), Ordering::Relaxed);
+            self.rtt_nanos.store(stats.rtt.as_nanos() as u64, Ordering::Relaxed);
+            let mut snapshot = lock(&self.snapshot);
+            snapshot.remote = endpoint.remote_addr(self.id);
+            snapshot.stats = stats;
+        }
+        // A handle that has said farewell is ahead of the pump.
+        if state != ConnectionState::Disconnected && self.state() != ConnectionState::Disconnecting {
+            self.state.store(state_to_u8(state), Ordering::Release);
+        }
+    }
+
+    fn end(&self, reason: Option<DisconnectReason>) {
+        lock(&self.snapshot).reason = reason;
+        self.state.store(state_to_u8(ConnectionState::Disconnected), Ordering::Release);
+        *lock(&self.queue) = Queue::default();
+        #[cfg(feature = "tokio")]
+        self.inbox.end();
+    }
+}
+
+fn state_to_u8(state: ConnectionState) -> u8 {
+    match state {
+        ConnectionState::Disconnected => 0,
+        ConnectionState::Connecting => 1,
+        ConnectionState::Connected => 2,
+        ConnectionState::Disconnecting => 3,
+    }
+}
+
+fn state_from_u8(state: u8) -> ConnectionState {
+    match state {
+        1 => ConnectionState::Connecting,
+        2 => ConnectionState::Connected,
+        3 => ConnectionState::Disconnecting,
+        _ => ConnectionState::Disconnected,
+    }
+}
+
+/// The pump's side of the hub's list: links whose orders are to be carried out now.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    stuck: Vec<Arc<Link>>,
+    spare: Vec<Arc<Link>>,
+}
+
+impl Backlog {
+    /// All links with orders: those stuck before first. Whoever orders something from now on raises anew.
+    pub(crate) fn start(&mut self, hub: &Hub) -> Vec<Arc<Link>> {
+        let mut links = std::mem::take(&mut self.spare);
+        links.append(&mut self.stuck);
+        if hub.pending.swap(Pending::Nothing as u8, Ordering::AcqRel) != Pending::Nothing as u8 {
+            links.append(&mut lock(&hub.listed));
+        }
+        links
+    }
+
+    pub(crate) fn push(&mut self, link: Arc<Link>) {
+        self.stuck.push(link);
+    }
+
+    /// Keeps the memory of the list.
+    pub(crate) fn finish(&mut self, links: Vec<Arc<Link>>) {
+        self.spare = links;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stuck.is_empty()
+    }
+}

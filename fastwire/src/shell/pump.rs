@@ -1,0 +1,294 @@
+//! The crank that every shell turns: datagrams in, timers, orders of other threads, datagrams out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::link::{Backlog, Hub, Link, Order, Pending};
+use super::report::Report;
+use crate::compress::Compressor;
+use crate::congestion::CongestionController;
+use crate::crypto::Cipher;
+use crate::proto::{Endpoint, Route, SocketRequest, TransmitBuf};
+use crate::transport::{ChunkPool, RecvBatch, SendOutcome, Transmit, Transport};
+use crate::{ConnectionId, Event, SendError};
+
+/// A transport that takes nothing is offered the held train again after this long, readiness or not.
+const BLOCKED_RETRY: Duration = Duration::from_millis(10);
+/// What handles show of their connections is renewed no more often than this.
+const RENEW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// An endpoint, its transport, and the buffers between them.
+pub(crate) struct Pump<T, C, Z, G>
+where
+    T: Transport,
+    C: Cipher,
+    Z: Compressor,
+    G: CongestionController,
+{
+    pub(crate) endpoint: Endpoint<C, Z, G>,
+    pub(crate) transport: T,
+    batch: RecvBatch,
+    train: TransmitBuf,
+    /// Where the train in `train` goes that the transport would not take yet. Nothing else is sent before it.
+    held: Option<Path>,
+    /// The time of the last drive: for commands between two drives time stands still.
+    pub(crate) now: Instant,
+    pub(crate) pool: ChunkPool,
+    pub(crate) hub: Arc<Hub>,
+    /// Connections whose send queue could not take all that handles had queued.
+    backlog: Backlog,
+    report: Report,
+    /// When the handles' figures were renewed last.
+    renewed: Instant,
+}
+
+/// Where a train goes, and whose it is.
+type Path = (Route, Option<ConnectionId>);
+
+impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C, Z, G> {
+    pub(crate) fn new(
+        endpoint: Endpoint<C, Z, G>,
+        transport: T,
+        slots: usize,
+        hub: Arc<Hub>,
+        now: Instant,
+    ) -> Self {
+        let train = TransmitBuf::new(transport.max_segments());
+        Self {
+            endpoint,
+            transport,
+            batch: RecvBatch::with_slots(slots),
+            train,
+            held: None,
+            now,
+            pool: ChunkPool::new(),
+            hub,
+            backlog: Backlog::default(),
+            report: Report::default(),
+            renewed: now,
+        }
+    }
+
+    /// Takes one batch of datagrams. Gives how many there were; the batch was [full](Self::is_full) if more
+    /// are likely.
+    pub(crate) fn receive(&mut self, now: Instant) -> usize {
+        self.now = now;
+        match self.transport.recv(&mut self.batch) {
+            Ok(count) => {
+                while let Some((meta, datagram)) = self.batch.pop() {
+                    self.endpoint.handle_datagram(now, &meta, datagram);
+                }
+                count
+            }
+            Err(error) => {
+                self.report.receive_failed(&error, now);
+                0
+            }
+        }
+    }
+
+    /// The last batch had no room left.
+    pub(crate) fn is_full(&self) -> bool {
+        self.batch.is_full()
+    }
+
+    /// Does what time brings. After receiving, so that an acknowledgement that lay in the socket comes before
+    /// the timeout it prevents.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.endpoint.handle_timeout(now);
+        self.report.look_at(&self.endpoint.stats(), now);
+    }
+
+    /// The next event, said to the log where it is of interest to an operator.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        let event = self.endpoint.poll_event()?;
+        match &event {
+            Event::Connected { connection } => {
+                let remote = self.endpoint.remote_addr(*connection);
+                tracing::info!(%connection, ?remote, "connected");
+                self.hub.on_connected(*connection, &self.endpoint);
+            }
+            Event::ConnectFailed { connection, error } => {
+                tracing::info!(%connection, %error, "not connected");
+                self.hub.on_ended(*connection, None, &self.endpoint);
+            }
+            Event::Disconnected { connection, reason } => {
+                tracing::info!(%connection, %reason, "disconnected");
+                self.hub.on_ended(*connection, Some(*reason), &self.endpoint);
+            }
+            Event::Error { connection, error } => tracing::warn!(%connection, %error, "connection failed"),
+            Event::Message { .. } => {}
+        }
+        Some(event)
+    }
+
+    /// Carries out what handles on other threads have asked for.
+    pub(crate) fn take_orders(&mut self) {
+        let mut links = self.backlog.start(&self.hub);
+        for link in links.drain(..) {
+            let emptied = self.take_from(&link);
+            #[cfg(feature = "tokio")]
+            link.inbox.announce_room();
+            if !emptied {
+                self.backlog.push(link);
+            }
+        }
+        self.backlog.finish(links);
+    }
+
+    /// How soon [`take_orders`](Self::take_orders) is due. What a full send queue held up is tried again
+    /// whenever the pump turns.
+    pub(crate) fn pending_orders(&self) -> Pending {
+        if self.backlog.is_empty() { self.hub.pending() } else { Pending::Urgent }
+    }
+
+    /// All that one link has queued, in its order. Gives false when the send queue was full before the end.
+    fn take_from(&mut self, link: &Link) -> bool {
+        let (now, id) = (self.now, link.id());
+        #[cfg(feature = "tokio")]
+        if link.inbox.take_resume() {
+            self.endpoint.pause(id, false);
+        }
+        while let Some(order) = link.next_order() {
+            match order {
+                Order::Message(channel, data) => match self.endpoint.send(now, id, data, channel) {
+                    Ok(()) | Err(SendError::ConnectionClosed) => {}
+                    Err(SendError::QueueFull(data)) => {
+                        link.put_back(Order::Message(channel, data));
+                        return false;
+                    }
+                    // The handle has checked what can be known on its side.
+                    Err(error) => tracing::warn!(connection = %id, channel, %error, "a message was dropped"),
+                },
+                Order::Close => drop(self.endpoint.close(now, id)),
+                Order::CloseNow => drop(self.endpoint.close_now(now, id)),
+                Order::Kick(text) => drop(self.endpoint.kick(now, id, &text)),
+            }
+        }
+        true
+    }
+
+    /// Queues a message and, for `urgent` ones, sends what the connection's window has room for.
+    pub(crate) fn send(
+        &mut self,
+        id: ConnectionId,
+        data: Bytes,
+        channel: u8,
+        urgent: bool,
+    ) -> Result<(), SendError> {
+        self.endpoint.send(self.now, id, data, channel)?;
+        if urgent {
+            self.flush_connection(id);
+        }
+        Ok(())
+    }
+
+    /// Sends what is due, at most `trains` trains. Gives false when something is left that could go at once.
+    pub(crate) fn flush(&mut self, now: Instant, mut trains: usize) -> bool {
+        self.now = now;
+        self.open_and_close();
+        if !self.send_held() {
+            return true;
+        }
+        self.train.set_max_segments(self.transport.max_segments());
+        while trains > 0 {
+            let Some(transmit) = self.endpoint.poll_transmit(now, &mut self.train) else { break };
+            let route = route_of(&transmit);
+            if !self.offer((route, self.train.connection())) {
+                break;
+            }
+            trains -= 1;
+        }
+        self.open_and_close();
+        trains > 0
+    }
+
+    fn flush_connection(&mut self, id: ConnectionId) {
+        self.open_and_close();
+        if !self.send_held() {
+            return;
+        }
+        while let Some(transmit) = self.endpoint.poll_transmit_of(self.now, id, &mut self.train) {
+            let route = route_of(&transmit);
+            if !self.offer((route, Some(id))) {
+                break;
+            }
+        }
+    }
+
+    /// Sends the train that was refused before. Gives false if it is refused again.
+    fn send_held(&mut self) -> bool {
+        self.held.take().is_none_or(|path| self.offer(path))
+    }
+
+    /// Offers the train under construction to the transport. Gives false if it is held back.
+    fn offer(&mut self, path: Path) -> bool {
+        let (route, connection) = path;
+        let transmit = self.train.transmit(route);
+        match self.transport.send(&transmit) {
+            Ok(SendOutcome::Sent) => {}
+            Ok(SendOutcome::Blocked) => {
+                self.held = Some(path);
+                return false;
+            }
+            Err(error) => {
+                self.report.send_failed(&error, self.now);
+                self.endpoint.on_send_error(connection);
+            }
+        }
+        true
+    }
+
+    fn open_and_close(&mut self) {
+        while let Some(request) = self.endpoint.poll_socket() {
+            match request {
+                SocketRequest::Open { socket, remote } => {
+                    if let Err(error) = self.transport.open(socket, remote) {
+                        tracing::debug!(%error, %remote, "no further socket; going on with what there is");
+                    }
+                }
+                SocketRequest::Close { socket } => self.transport.close(socket),
+            }
+        }
+    }
+
+    /// Renews what handles show, every now and then.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.renewed) >= RENEW_INTERVAL {
+            self.renewed = now;
+            self.hub.renew(&self.endpoint);
+        }
+    }
+
+    /// How long a shell may sleep if nothing arrives.
+    pub(crate) fn sleep(&self, now: Instant) -> Option<Duration> {
+        if self.held.is_some() {
+            // Something is due all the time, but cannot go.
+            return Some(BLOCKED_RETRY);
+        }
+        self.endpoint.poll_timeout().map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Tells every peer that this is the end, without waiting for anything.
+    fn farewell(&mut self) {
+        let ids: Vec<ConnectionId> = self.endpoint.connections().collect();
+        for id in ids {
+            let _ = self.endpoint.close_now(self.now, id);
+        }
+        self.flush(self.now, usize::MAX);
+    }
+}
+
+impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Drop for Pump<T, C, Z, G> {
+    fn drop(&mut self) {
+        self.farewell();
+        self.hub.close();
+    }
+}
+
+fn route_of(transmit: &Transmit<'_>) -> Route {
+    Route { socket: transmit.socket, remote: transmit.destination, source: transmit.source }
+}

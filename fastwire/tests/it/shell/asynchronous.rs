@@ -1,0 +1,214 @@
+//! Async servers, clients and connections. tokio's clock is paused: time passes only when all tasks sleep.
+
+use std::time::Duration;
+
+use fastwire::asynchronous::{AsyncClient, AsyncConnection, AsyncServer};
+use fastwire::transport::MemoryNetwork;
+use fastwire::{
+    ClientConfig, ConnectError, ConnectionState, DisconnectReason, SendError, Server, ServerConfig,
+    StartError,
+};
+use tokio::time::timeout;
+
+use super::support::{client_on, server_on};
+
+async fn pair_with(
+    server: &ServerConfig,
+    client: &ClientConfig,
+) -> (AsyncServer, AsyncConnection, AsyncConnection) {
+    let network = MemoryNetwork::new();
+    let server = server_on(&network, server).into_async();
+    let client = client_on(&network, client, 1).into_async();
+    let (ours, theirs) = tokio::join!(client.connection(), server.accept());
+    (server, ours.unwrap(), theirs.unwrap())
+}
+
+async fn pair() -> (AsyncServer, AsyncConnection, AsyncConnection) {
+    pair_with(&ServerConfig::default(), &ClientConfig::default()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_four_modes_both_ways() {
+    let (_server, mut ours, mut theirs) = pair().await;
+    for channel in 0..4 {
+        for number in 0..100u8 {
+            ours.send(vec![number; 300], channel).await.unwrap();
+            assert_eq!(theirs.recv().await, Some((channel, vec![number; 300].into())));
+            theirs.send_now([number], channel).await.unwrap();
+            assert_eq!(ours.recv().await, Some((channel, vec![number].into())));
+        }
+    }
+    assert!(ours.remote_addr().is_some());
+    assert_eq!(ours.state(), ConnectionState::Connected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_slows_the_sender_and_loses_nothing() {
+    let mut config = ServerConfig::default();
+    config.limits.inbox_messages = 8;
+    let (_server, ours, mut theirs) = pair_with(&config, &ClientConfig::default()).await;
+    const COUNT: u32 = 3000;
+    let size = 4096;
+    let sending = tokio::spawn(async move {
+        for number in 0..COUNT {
+            let mut message = vec![0; size];
+            message[..4].copy_from_slice(&number.to_be_bytes());
+            ours.send(message, 0).await.unwrap();
+        }
+        ours
+    });
+    // 12 MB do not fit into the reader's 4 MiB, the sender's 4 MiB and the queues between: the sender must wait
+    // for the reader, who sleeps first.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(!sending.is_finished(), "nothing held the sender back");
+    for number in 0..COUNT {
+        let (_, data) = theirs.recv().await.unwrap();
+        assert_eq!((data.len(), &data[..4]), (size, &number.to_be_bytes()[..]));
+    }
+    drop(sending.await.unwrap());
+    assert_eq!(theirs.recv().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn futures_dropped_half_way_lose_nothing() {
+    let mut config = ClientConfig::default();
+    config.limits.handle_queue_messages = 2;
+    config.limits.send_queue_messages = 16;
+    let (server, ours, mut theirs) = pair_with(&ServerConfig::default(), &config).await;
+    // `recv` and `accept`, given up again and again while nothing comes.
+    for _ in 0..10 {
+        assert!(timeout(Duration::from_millis(1), theirs.recv()).await.is_err());
+        assert!(timeout(Duration::from_millis(1), server.accept()).await.is_err());
+    }
+    // `send`, given up while it waits for room: what was given up was not sent, all else was, in order.
+    let mut sent = Vec::new();
+    for number in 0..400u32 {
+        let give_up_at_once = timeout(Duration::ZERO, ours.send(number.to_be_bytes(), 0));
+        if let Ok(result) = give_up_at_once.await {
+            result.unwrap();
+            sent.push(number);
+        }
+        if number % 8 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(sent.len() < 400, "never had to wait");
+    ours.close();
+    let mut got = Vec::new();
+    while let Some((_, data)) = theirs.recv().await {
+        got.push(u32::from_be_bytes(data[..].try_into().unwrap()));
+    }
+    assert_eq!(got, sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_wakes_everybody() {
+    let (server, ours, mut theirs) = pair().await;
+    let (sender, mut receiver) = ours.split();
+    let waiting = tokio::spawn(async move { receiver.recv().await });
+    let closed = sender.clone();
+    let closed = tokio::spawn(async move { closed.closed().await });
+    theirs.send("bye", 0).await.unwrap();
+    assert_eq!(waiting.await.unwrap(), Some((0, "bye".into())));
+    theirs.kick("enough");
+    assert_eq!(closed.await.unwrap(), Some(DisconnectReason::Graceful));
+    assert_eq!(theirs.closed().await, Some(DisconnectReason::Kicked));
+    assert_eq!(theirs.recv().await, None);
+    assert_eq!(sender.send("x", 0).await, Err(SendError::ConnectionClosed));
+    server.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_a_connection_closes_it_and_lets_what_is_queued_leave() {
+    let (_server, ours, mut theirs) = pair().await;
+    for number in 0..50u8 {
+        ours.send([number], 0).await.unwrap();
+    }
+    let (sender, receiver) = ours.split();
+    drop(receiver);
+    sender.send([50], 0).await.unwrap();
+    drop(sender);
+    for number in 0..=50u8 {
+        assert_eq!(theirs.recv().await, Some((0, vec![number].into())));
+    }
+    assert_eq!(theirs.recv().await, None);
+    assert_eq!(theirs.closed().await, Some(DisconnectReason::Graceful));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_server_takes_nobody_new_and_keeps_whom_it_has() {
+    let network = MemoryNetwork::new();
+    let server = server_on(&network, &ServerConfig::default()).into_async();
+    let client = client_on(&network, &ClientConfig::default(), 1).into_async();
+    let (ours, theirs) = tokio::join!(client.connection(), server.accept());
+    let (ours, mut theirs) = (ours.unwrap(), theirs.unwrap());
+    drop((server, client));
+    let newcomer = client_on(&network, &ClientConfig::default(), 2).into_async();
+    assert_eq!(newcomer.connection().await.unwrap_err(), ConnectError::ServerFull);
+    ours.send("still here", 0).await.unwrap();
+    assert_eq!(theirs.recv().await, Some((0, "still here".into())));
+    drop(ours);
+    assert_eq!(theirs.recv().await, None);
+    drop(theirs);
+    // With its last connection the server's task has ended, and its address is free.
+    let gone = async {
+        while network.bind(super::support::SERVER.parse().unwrap()).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), gone).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_drains() {
+    let (server, mut ours, theirs) = pair().await;
+    theirs.send(vec![3; 200_000], 0).await.unwrap();
+    let ((), got) = tokio::join!(server.shut_down(), ours.recv());
+    assert_eq!(got, Some((0, vec![3; 200_000].into())));
+    assert_eq!(ours.closed().await, Some(DisconnectReason::Graceful));
+    assert_eq!(theirs.state(), ConnectionState::Disconnected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_there_is_a_timeout() {
+    let network = MemoryNetwork::new();
+    let client = client_on(&network, &ClientConfig::default(), 1).into_async();
+    let start = tokio::time::Instant::now();
+    let error = client.connection().await.unwrap_err();
+    assert!(matches!(error, ConnectError::Timeout { .. }));
+    assert!(start.elapsed() >= Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn over_real_sockets() {
+    let server = AsyncServer::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let echo = tokio::spawn(async move {
+        let mut connection = server.accept().await.unwrap();
+        while let Some((channel, data)) = connection.recv().await {
+            connection.send_now(data, channel).await.unwrap();
+        }
+    });
+    let mut connection = AsyncClient::connect(address).await.unwrap();
+    for number in 0..200u8 {
+        connection.send_now([number], 0).await.unwrap();
+        assert_eq!(connection.recv().await, Some((0, vec![number].into())));
+    }
+    connection.close();
+    assert_eq!(connection.closed().await, Some(DisconnectReason::Graceful));
+    echo.await.unwrap();
+    assert!(matches!(AsyncClient::connect("nobody.invalid:1").await, Err(StartError::Resolve { .. })));
+}
+
+#[test]
+fn the_end_of_the_runtime_ends_everything() {
+    let server = Server::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let server = server.spawn(()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let connection = runtime.block_on(AsyncClient::connect(address)).unwrap();
+    drop(runtime);
+    assert_eq!(connection.state(), ConnectionState::Disconnected);
+    assert_eq!(connection.try_send("x", 0), Err(SendError::ConnectionClosed));
+    server.stop().unwrap();
+}

@@ -1,0 +1,11 @@
+//! Servers and clients in each of the three ways to drive them.
+
+// Helpers and callbacks are test code too.
+#![allow(clippy::unwrap_used)]
+
+#[cfg(feature = "tokio")]
+mod asynchronous;
+mod support;
+mod thread;
+mod tick;
+mod udp;

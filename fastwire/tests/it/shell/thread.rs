@@ -1,0 +1,201 @@
+//! Servers and clients in threads of their own.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use fastwire::transport::MemoryNetwork;
+use fastwire::{
+    Client, ClientConfig, ConnectError, ConnectionHandle, ConnectionId, ConnectionState, DisconnectReason,
+    Handler, Peer, SendError, Server, ServerConfig,
+};
+
+use super::support::{SERVER, client_on, server_on};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Passes on what happens.
+struct Wire(mpsc::Sender<News>);
+
+#[derive(Debug, PartialEq)]
+enum News {
+    Connected(ConnectionId),
+    Message(ConnectionId, Vec<u8>),
+    Disconnected(DisconnectReason),
+    Failed(ConnectError),
+}
+
+impl Handler for Wire {
+    fn on_connect(&mut self, peer: &mut Peer<'_>) {
+        let _ = self.0.send(News::Connected(peer.id()));
+    }
+
+    fn on_disconnect(&mut self, _: &mut Peer<'_>, reason: DisconnectReason) {
+        let _ = self.0.send(News::Disconnected(reason));
+    }
+
+    fn on_message(&mut self, peer: &mut Peer<'_>, data: &[u8], _: u8) {
+        let _ = self.0.send(News::Message(peer.id(), data.to_vec()));
+    }
+
+    fn on_connect_failed(&mut self, _: ConnectionId, error: &ConnectError) {
+        let _ = self.0.send(News::Failed(error.clone()));
+    }
+}
+
+fn wire() -> (Wire, mpsc::Receiver<News>) {
+    let (sender, receiver) = mpsc::channel();
+    (Wire(sender), receiver)
+}
+
+fn id_of(news: &mpsc::Receiver<News>) -> ConnectionId {
+    match news.recv_timeout(PATIENCE) {
+        Ok(News::Connected(id)) => id,
+        other => panic!("expected a connection, got {other:?}"),
+    }
+}
+
+struct Echo;
+
+impl Handler for Echo {
+    fn on_message(&mut self, peer: &mut Peer<'_>, data: &[u8], channel: u8) {
+        peer.send(data, channel).unwrap();
+    }
+}
+
+#[test]
+fn many_threads_send_through_clones_of_one_handle() {
+    let network = MemoryNetwork::new();
+    let server = server_on(&network, &ServerConfig::default()).spawn(Echo).unwrap();
+    let (handler, news) = wire();
+    let client = client_on(&network, &ClientConfig::default(), 1).spawn(handler).unwrap();
+    let id = id_of(&news);
+    const THREADS: u32 = 4;
+    const EACH: u32 = 500;
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let handle = client.handle();
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    let mut message = [thread.to_be_bytes(), number.to_be_bytes()].concat();
+                    while let Err(error) = handle.send(message, 0) {
+                        let SendError::QueueFull(back) = error else { panic!("{error}") };
+                        message = back.to_vec();
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+    });
+    // Reliable and ordered: each thread's messages come back in its order, all of them.
+    let mut next = [0u32; THREADS as usize];
+    for _ in 0..THREADS * EACH {
+        let Ok(News::Message(from, data)) = news.recv_timeout(PATIENCE) else { panic!("lost: {next:?}") };
+        assert_eq!(from, id);
+        let (thread, number) = data.split_at(4);
+        let thread = u32::from_be_bytes(thread.try_into().unwrap()) as usize;
+        assert_eq!(u32::from_be_bytes(number.try_into().unwrap()), next[thread]);
+        next[thread] += 1;
+    }
+    client.stop().unwrap();
+    server.stop().unwrap();
+}
+
+#[test]
+fn over_real_sockets_a_message_does_not_wait_for_a_tick() {
+    // One tick a second: a hundred round trips within a second or two show that nothing waited for it.
+    let mut slow = ServerConfig::default();
+    slow.tick_rate = 1;
+    let server = Server::builder().config(slow).bind("127.0.0.1:0").unwrap().spawn(Echo).unwrap();
+    let mut config = ClientConfig::default();
+    config.tick_rate = 1;
+    let (handler, news) = wire();
+    let address = server.local_addr().unwrap();
+    let client = Client::builder().config(config).connect(address).unwrap().spawn(handler).unwrap();
+    id_of(&news);
+    let start = Instant::now();
+    for number in 0..100u8 {
+        client.send_now([number], 0).unwrap();
+        assert!(
+            matches!(news.recv_timeout(PATIENCE), Ok(News::Message(_, data)) if data == [number]),
+            "{number} did not come back"
+        );
+    }
+    assert!(start.elapsed() < Duration::from_secs(50), "each of 100 round trips waited for a tick");
+}
+
+#[test]
+fn kick_and_ban_through_the_handle() {
+    let network = MemoryNetwork::new();
+    let (handler, clients) = wire();
+    let server = server_on(&network, &ServerConfig::default()).spawn(handler).unwrap();
+    let (handler, news) = wire();
+    let client = client_on(&network, &ClientConfig::default(), 1).spawn(handler).unwrap();
+    let id = id_of(&clients);
+    id_of(&news);
+    let handle: ConnectionHandle = server.connection(id).unwrap();
+    let ip = handle.remote_addr().unwrap().ip();
+    assert!(server.ban(ip));
+    handle.kick("enough");
+    assert_eq!(clients.recv_timeout(PATIENCE), Ok(News::Disconnected(DisconnectReason::Kicked)));
+    assert_eq!(news.recv_timeout(PATIENCE), Ok(News::Disconnected(DisconnectReason::Graceful)));
+    assert!(matches!(server.send(id, "x", 0), Err(SendError::ConnectionClosed)));
+    client.stop().unwrap();
+    let (handler, news) = wire();
+    let _client = client_on(&network, &ClientConfig::default(), 1).spawn(handler).unwrap();
+    assert_eq!(news.recv_timeout(PATIENCE), Ok(News::Failed(ConnectError::Banned)));
+}
+
+#[test]
+fn stopping_lets_what_is_queued_leave_and_gives_the_handler_back() {
+    let network = MemoryNetwork::new();
+    let (handler, clients) = wire();
+    let server = server_on(&network, &ServerConfig::default()).spawn(handler).unwrap();
+    let (handler, news) = wire();
+    let client = client_on(&network, &ClientConfig::default(), 1).spawn(handler).unwrap();
+    id_of(&news);
+    let id = id_of(&clients);
+    for number in 0..100u8 {
+        client.send([number], 0).unwrap();
+    }
+    let handle = client.handle();
+    let Wire(_) = client.stop().unwrap();
+    assert_eq!(handle.state(), ConnectionState::Disconnected);
+    assert!(matches!(handle.send("x", 0), Err(SendError::ConnectionClosed)));
+    assert!(handle.is_stopped());
+    for number in 0..100u8 {
+        assert_eq!(clients.recv_timeout(PATIENCE), Ok(News::Message(id, vec![number])));
+    }
+    assert_eq!(clients.recv_timeout(PATIENCE), Ok(News::Disconnected(DisconnectReason::Graceful)));
+    drop(server);
+}
+
+#[test]
+fn a_panic_in_a_callback_is_reported_and_ends_the_endpoint() {
+    struct Clumsy;
+    impl Handler for Clumsy {
+        fn on_message(&mut self, _: &mut Peer<'_>, _: &[u8], _: u8) {
+            panic!("dropped the ball");
+        }
+    }
+    let network = MemoryNetwork::new();
+    let server = server_on(&network, &ServerConfig::default()).spawn(Clumsy).unwrap();
+    let (handler, news) = wire();
+    let client = client_on(&network, &ClientConfig::default(), 1).spawn(handler).unwrap();
+    id_of(&news);
+    client.send_now("catch", 0).unwrap();
+    assert_eq!(news.recv_timeout(PATIENCE), Ok(News::Disconnected(DisconnectReason::Graceful)));
+    let Err(panicked) = server.stop() else { panic!("swallowed") };
+    assert_eq!(panicked.message, "dropped the ball");
+    // Its address is free again.
+    drop(network.bind(SERVER.parse().unwrap()).unwrap());
+}
+
+#[test]
+fn handles_are_for_every_thread() {
+    fn shared<T: Send + Sync + Clone + 'static>() {}
+    shared::<fastwire::ServerHandle>();
+    shared::<fastwire::ClientHandle>();
+    shared::<ConnectionHandle>();
+    #[cfg(feature = "tokio")]
+    shared::<fastwire::asynchronous::Sender>();
+}
