@@ -15,6 +15,10 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(alone::LeavesAlone),
         Box::new(quick_start::FirstCommand),
         Box::new(quick_start::SecondCommand),
+        Box::new(kcp::Recorded),
+        Box::new(kcp::Live),
+        Box::new(kcp::Lossy),
+        Box::new(kcp::Many),
         Box::new(kcp::Cost),
         Box::new(own_controller::OwnController),
     ]

@@ -53,7 +53,7 @@ impl Check for StandardVectors {
 }
 
 /// Names of the tests that passed: lines `test NAME ... ok`. What a test prints itself may stand between.
-fn passed_tests(output: &str) -> Vec<&str> {
+pub(super) fn passed_tests(output: &str) -> Vec<&str> {
     output
         .lines()
         .filter_map(|line| line.strip_prefix("test ")?.split_once(" ... ").map(|(name, _)| name))
@@ -62,7 +62,7 @@ fn passed_tests(output: &str) -> Vec<&str> {
 }
 
 /// How many cases a line of the vector loader speaks of.
-fn cases(line: &str) -> Option<u64> {
+pub(super) fn cases(line: &str) -> Option<u64> {
     line[line.find("vectors: ")?..].strip_suffix(" cases")?.rsplit(' ').next()?.parse().ok()
 }
 

@@ -75,10 +75,10 @@ where
     F: FnOnce(SocketAddr) -> R,
     R: Future<Output = io::Result<SocketAddr>>,
 {
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut listener = tokio_kcp::KcpListener::bind(config, any).await.map_err(io::Error::other)?;
+    let listener = tokio_kcp::KcpListener::from_socket(config, wide_socket()?).await;
+    let mut listener = listener.map_err(io::Error::other)?;
     let server = via(listener.local_addr()?).await?;
-    let client = tokio_kcp::KcpStream::connect(&config, server).await;
+    let client = tokio_kcp::KcpStream::connect_with_socket(&config, wide_socket()?, server).await;
     let mut client = client.map_err(io::Error::other)?;
     client.write_all(b"!").await?;
     client.flush().await?;
@@ -88,6 +88,16 @@ where
     // Its sessions end with their listener.
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     Ok((client, server))
+}
+
+/// A socket with the buffers that ours ask for, so that theirs lose no more in the kernel than ours do.
+fn wide_socket() -> io::Result<tokio::net::UdpSocket> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    let wide = socket2::SockRef::from(&socket);
+    wide.set_recv_buffer_size(4 << 20)?;
+    wide.set_send_buffer_size(4 << 20)?;
+    socket.set_nonblocking(true)?;
+    tokio::net::UdpSocket::from_std(socket)
 }
 
 /// Sends `len` bytes from one end to the other; false when others arrive than were sent.

@@ -2,5 +2,14 @@
 
 mod cost;
 mod ends;
+mod line;
+mod live;
+mod lossy;
+mod many;
+mod recorded;
 
 pub(super) use cost::Cost;
+pub(super) use live::Live;
+pub(super) use lossy::Lossy;
+pub(super) use many::Many;
+pub(super) use recorded::Recorded;
