@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backends;
+mod extended;
 mod packets;
 mod replay;
 mod standards;
