@@ -26,7 +26,7 @@ pub struct ServerConfig {
     pub heartbeat_interval: Duration,
     /// Silence after which a connection is over. Default 10 s, range 100 ms–1 h.
     pub connection_timeout: Duration,
-    /// How long a handshake may stay unfinished. Default 5 s, range 100 ms–60 s.
+    /// How long a handshake may stay unfinished. Default 5 s, range 100 ms–120 s.
     pub handshake_timeout: Duration,
     /// The channels, equal on both sides. Default: one a delivery mode, channels 0 to 3.
     pub channel_layout: ChannelLayout,
