@@ -1,6 +1,8 @@
-//! Encrypted, reliable-when-you-want-it messages over UDP.
+#![doc = include_str!("../README.md")]
 
 mod config;
+#[cfg(doctest)]
+mod documents;
 mod error;
 mod event;
 mod id;
