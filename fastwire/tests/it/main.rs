@@ -3,6 +3,7 @@
 mod docs;
 mod duo;
 mod handshake;
+mod names;
 mod shell;
 #[cfg(all(feature = "lz4", feature = "zstd"))]
 mod vectors_handshakes;
