@@ -42,6 +42,7 @@ pub(crate) enum Command {
     /// Turn newcomers away, close all connections, then end.
     ShutDown,
     /// Turn newcomers away, and end with the last connection.
+    #[cfg(feature = "tokio")]
     Leave,
 }
 
@@ -291,6 +292,7 @@ impl Link {
         self.id
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.hub
     }

@@ -14,6 +14,7 @@ use super::pump::Pump;
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::{Cipher, CipherSuite};
+use crate::reliability::ReceiveQuality;
 use crate::transport::{ChunkPool, Transport};
 use crate::{
     ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Payload, SendError, UnknownConnection,
@@ -36,6 +37,7 @@ pub(crate) trait Host {
     fn remote_addr(&self, id: ConnectionId) -> Option<SocketAddr>;
     fn rtt(&self, id: ConnectionId) -> Option<Duration>;
     fn connection_stats(&self, id: ConnectionId) -> Option<ConnectionStats>;
+    fn receive_quality(&self, id: ConnectionId, channel: u8) -> Option<ReceiveQuality>;
     fn cipher_suite(&self, id: ConnectionId) -> Option<CipherSuite>;
     fn export(&self, id: ConnectionId, label: &[u8], out: &mut [u8]) -> bool;
     fn user_data(&self, id: ConnectionId) -> Option<&(dyn Any + Send)>;
@@ -81,6 +83,10 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Host for P
 
     fn connection_stats(&self, id: ConnectionId) -> Option<ConnectionStats> {
         self.endpoint.connection_stats(id)
+    }
+
+    fn receive_quality(&self, id: ConnectionId, channel: u8) -> Option<ReceiveQuality> {
+        self.endpoint.receive_quality(id, channel)
     }
 
     fn cipher_suite(&self, id: ConnectionId) -> Option<CipherSuite> {
@@ -194,6 +200,11 @@ impl<'a> Peer<'a> {
     /// The connection's figures.
     pub fn stats(&self) -> ConnectionStats {
         self.host.connection_stats(self.id).unwrap_or_default()
+    }
+
+    /// What arrived on an unreliable channel and how: loss, jitter, late packets. `None`: no such channel.
+    pub fn receive_quality(&self, channel: u8) -> Option<ReceiveQuality> {
+        self.host.receive_quality(self.id, channel)
     }
 
     /// The cipher suite agreed on.

@@ -60,6 +60,7 @@ impl Cadence {
             Command::ShutDown => {
                 self.patience_ends.get_or_insert(now + self.patience);
             }
+            #[cfg(feature = "tokio")]
             Command::Leave => self.leaving = true,
             _ => {}
         }
@@ -173,6 +174,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         match command {
             Command::Ban(ip) => drop(self.endpoint.ban(ip)),
             Command::Unban(ip) => drop(self.endpoint.unban(ip)),
+            #[cfg(feature = "tokio")]
             Command::Leave => self.endpoint.set_max_connections(0),
             Command::Rebind => {
                 let id = self.endpoint.connections().next();
