@@ -342,19 +342,12 @@ impl Policy {
 
     /// The timeout after a timeout.
     fn grown(&self, own: u32, measured: u32) -> u32 {
-        let step = if self.rules.grows_from_own_rto {
-            match self.level {
-                0 => own.max(measured),
-                1 => own / 2,
-                _ => measured / 2,
-            }
-        } else if self.level == 0 {
-            measured
-        } else {
-            measured / 2
+        let step = match self.level {
+            0 => own.max(measured),
+            1 => own / 2,
+            _ => measured / 2,
         };
-        // No segment is due to wait longer than this; a sum that grew for ever would wrap.
-        own.saturating_add(step).min(1 << 30)
+        own.saturating_add(step).min(self.rules.longest_backoff.max(measured))
     }
 }
 

@@ -69,7 +69,9 @@ impl Kcp {
             let wanted = if may_wait { self.queued_at + interval } else { self.now };
             wanted.max(self.pacer.opens_at())
         });
-        let probe = (self.remote_window == 0).then(|| self.probe.due().unwrap_or(self.now));
+        // Only who has something to send needs to know when a closed window opens.
+        let wants_window = self.remote_window == 0 && self.outbox.len() > 0;
+        let probe = wants_window.then(|| self.probe.due().unwrap_or(self.now));
         let resend = self.flight.next_timeout();
         [acks, data, probe, resend].into_iter().flatten().min()
     }

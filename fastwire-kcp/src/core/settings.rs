@@ -28,7 +28,8 @@ pub enum Timing {
 /// How hard to fight for latency: the four figures of `ikcp_nodelay` and `SetNoDelay`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoDelay {
-    /// 0: least retransmission timeout 100 ms, doubling. 1: 30 ms, growing by half. 2: as 1, growing by half the measured one.
+    /// 0: least retransmission timeout 100 ms, doubling with each. 1: 30 ms, growing by half. 2: 30 ms, growing by half
+    /// of what was measured.
     pub level: u32,
     /// Update interval in ms, kept within [`INTERVAL`].
     pub interval: u32,
@@ -168,8 +169,8 @@ pub(crate) struct Rules {
     pub(crate) early_resend: bool,
     /// First timeout is later by an eighth when `level` is 0.
     pub(crate) slow_first_timeout: bool,
-    /// Level 1 grows the timeout from the segment's own rather than from the measured one.
-    pub(crate) grows_from_own_rto: bool,
+    /// Where the timeout of a segment that is sent again and again stops growing, in ms; the measured one may be more.
+    pub(crate) longest_backoff: u32,
     /// A timeout forgets who overtook the segment.
     pub(crate) timeout_clears_skips: bool,
     /// A window that grew much is told although it was never closed.
@@ -204,7 +205,8 @@ static CLASSIC: Rules = Rules {
     one_event_a_round: false,
     early_resend: false,
     slow_first_timeout: true,
-    grows_from_own_rto: true,
+    // It never does; a sum that grew for ever would wrap.
+    longest_backoff: 1 << 30,
     timeout_clears_skips: false,
     tells_grown_window: false,
     first_probe: 7_000,
@@ -225,7 +227,8 @@ static PROMPT: Rules = Rules {
     one_event_a_round: true,
     early_resend: true,
     slow_first_timeout: false,
-    grows_from_own_rto: false,
+    // After an outage traffic is back soon.
+    longest_backoff: 2_000,
     timeout_clears_skips: true,
     tells_grown_window: true,
     first_probe: 500,

@@ -1,11 +1,12 @@
 //! The task that drives many sessions: receives, keeps their timers, sends.
 
 use super::config::KcpConfig;
+use super::door::{Command, DriverShared};
+use super::entry::{NEVER, SessionEntry};
 use super::handle::{End, SessionHandle, State};
 use super::listener::AcceptQueue;
 use super::snmp;
 use super::socket::{RecvBuf, Socket};
-use crate::core::Pool;
 use crate::crypt::PacketCrypt;
 use crate::session::{Counters, MAX_DATAGRAM, Peek, Route, Router, Session, TransmitBuf};
 use std::cmp::Reverse;
@@ -13,91 +14,15 @@ use std::collections::BinaryHeap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::Sleep;
 
 /// Rounds of a driver before it lets other tasks run.
 const ROUNDS: usize = 16;
 /// Receive calls on one socket in a round.
 const RECEIVES: usize = 4;
-/// Never, in ms of the driver's clock.
-const NEVER: u64 = u64::MAX;
-
-/// What others ask of a driver.
-pub(super) enum Command {
-    /// A client's socket and its session.
-    Connect { socket: Socket, handle: Arc<SessionHandle>, config: KcpConfig },
-    /// A listener's socket.
-    Listen { socket: Socket, local: SocketAddr, queue: Arc<AcceptQueue>, config: KcpConfig },
-}
-
-#[derive(Default)]
-struct Inbox {
-    commands: Vec<Command>,
-    /// Sessions to look at.
-    dirty: Vec<usize>,
-    /// Sockets to look at.
-    ready: Vec<usize>,
-    waker: Option<Waker>,
-    gone: bool,
-}
-
-/// The door of a driver.
-pub(super) struct DriverShared {
-    inbox: Mutex<Inbox>,
-    /// Where the driver's clock began.
-    pub(super) epoch: Instant,
-    pub(super) pool: Pool,
-}
-
-impl std::fmt::Debug for DriverShared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("DriverShared")
-    }
-}
-
-impl DriverShared {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { inbox: Mutex::default(), epoch: Instant::now(), pool: Pool::new() })
-    }
-
-    pub(super) fn is_gone(&self) -> bool {
-        self.lock().gone
-    }
-
-    /// False when the driver is gone.
-    pub(super) fn send(&self, command: Command) -> bool {
-        self.push(|inbox| inbox.commands.push(command))
-    }
-
-    pub(super) fn push_dirty(&self, session: usize) {
-        self.push(|inbox| inbox.dirty.push(session));
-    }
-
-    fn push_ready(&self, socket: usize) {
-        self.push(|inbox| inbox.ready.push(socket));
-    }
-
-    fn push(&self, change: impl FnOnce(&mut Inbox)) -> bool {
-        let mut inbox = self.lock();
-        if inbox.gone {
-            return false;
-        }
-        change(&mut inbox);
-        let waker = inbox.waker.take();
-        drop(inbox);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        true
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Wakes a driver for one of its sockets.
 struct SocketWaker {
@@ -117,6 +42,16 @@ enum Owner {
     Listener { router: Router<usize>, queue: Arc<AcceptQueue> },
 }
 
+impl Owner {
+    /// A listener that was closed, after its last session.
+    fn needs_no_socket(&self) -> bool {
+        match self {
+            Self::Client { .. } => false,
+            Self::Listener { router, queue } => queue.is_closed() && router.is_empty(),
+        }
+    }
+}
+
 struct SocketEntry {
     socket: Socket,
     waker: Waker,
@@ -125,29 +60,12 @@ struct SocketEntry {
     config: Arc<KcpConfig>,
 }
 
-struct SessionEntry {
-    handle: Arc<SessionHandle>,
-    socket: usize,
-    config: Arc<KcpConfig>,
-    /// In `Driver::touched`.
-    touched: bool,
-    /// When to look at it next, and the entry of the timers that will lead there (it may be earlier).
-    wake_at: u64,
-    armed_at: u64,
-    /// When the peer was last heard, or the session was made; when a sign of life was last asked for.
-    heard_at: u64,
-    asked_at: u64,
-    /// When the last handle went.
-    released_at: Option<u64>,
-    /// What was already added to the counters of the process.
-    reported: Counters,
-}
-
 /// The task.
 pub(super) struct Driver {
     shared: Arc<DriverShared>,
     sockets: Vec<Option<SocketEntry>>,
     sessions: Vec<Option<SessionEntry>>,
+    free_sockets: Vec<usize>,
     free_sessions: Vec<usize>,
     timers: BinaryHeap<Reverse<(u64, usize)>>,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -184,6 +102,7 @@ impl Driver {
             shared,
             sockets: Vec::new(),
             sessions: Vec::new(),
+            free_sockets: Vec::new(),
             free_sessions: Vec::new(),
             timers: BinaryHeap::new(),
             sleep: None,
@@ -234,17 +153,25 @@ impl Driver {
         match command {
             Command::Connect { socket, handle, config } => {
                 let config = Arc::new(config);
-                let index = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());
+                let index = self.place_for_socket();
                 let (local, peer) = (handle.local, handle.peer);
                 let session = self.add_session(handle, index, config.clone(), now);
                 self.add_socket(index, socket, Owner::Client { session, peer }, local, config);
             }
             Command::Listen { socket, local, queue, config } => {
-                let index = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());
+                let index = self.place_for_socket();
                 let router = Router::new(config.compat);
+                queue.set_place(index);
                 self.add_socket(index, socket, Owner::Listener { router, queue }, local, Arc::new(config));
             }
         }
+    }
+
+    fn place_for_socket(&mut self) -> usize {
+        self.free_sockets.pop().unwrap_or_else(|| {
+            self.sockets.push(None);
+            self.sockets.len() - 1
+        })
     }
 
     fn add_socket(
@@ -255,9 +182,6 @@ impl Driver {
         local: SocketAddr,
         config: Arc<KcpConfig>,
     ) {
-        if index == self.sockets.len() {
-            self.sockets.push(None);
-        }
         let waker = Waker::from(Arc::new(SocketWaker { shared: self.shared.clone(), socket: index }));
         self.sockets[index] = Some(SocketEntry { socket, waker, owner, local, config });
         self.shared.push_ready(index);
@@ -275,18 +199,7 @@ impl Driver {
             self.sessions.push(None);
         }
         handle.lock().key = Some(key);
-        self.sessions[key] = Some(SessionEntry {
-            handle,
-            socket,
-            config,
-            touched: false,
-            wake_at: NEVER,
-            armed_at: NEVER,
-            heard_at: now,
-            asked_at: now,
-            released_at: None,
-            reported: Counters::default(),
-        });
+        self.sessions[key] = Some(SessionEntry::new(handle, socket, config, now));
         self.opened += 1;
         self.touch(key);
         key
@@ -363,6 +276,10 @@ impl Driver {
             }
         }
         self.recv = recv;
+        if entry.owner.needs_no_socket() {
+            self.free_sockets.push(index);
+            return;
+        }
         self.sockets[index] = Some(entry);
         if more {
             self.shared.push_ready(index);
@@ -456,35 +373,11 @@ impl Driver {
     /// Sends what a session has to send, wakes who waits for it, and finds out when to look again.
     fn serve(&mut self, key: usize, now: u64) {
         let Some(Some(entry)) = self.sessions.get_mut(key) else { return };
-        entry.touched = false;
         self.out.clear();
-        let handle = entry.handle.clone();
-        let mut state = handle.lock();
-        state.dirty = false;
-        let idle_wake = entry.watch(&mut state, now);
-        if state.end.is_none() {
-            state.session.update(now as u32, &mut self.out);
-        }
-        let counters = state.session.counters();
-        self.counted.add_since(&counters, &entry.reported);
-        entry.reported = counters;
-        let delivered = state.session.kcp().waiting() == 0;
-        let lingered = entry.released_at.is_some_and(|at| now >= at + entry.config.linger.as_millis() as u64);
-        let over = state.released && (delivered || lingered || state.end.is_some());
-        let wakers = wakers_of(&mut state);
-        let session_wake = state.session.check(now as u32).map_or(NEVER, |wait| now + u64::from(wait));
-        let deadline = [state.read_deadline, state.write_deadline].into_iter().flatten().min();
-        let deadline = deadline.map_or(NEVER, |at| {
-            at.saturating_duration_since(self.shared.epoch).as_nanos().div_ceil(1_000_000) as u64
-        });
-        // A deadline that has passed was seen by the caller that it woke.
-        let deadline = if deadline > now { deadline } else { NEVER };
-        entry.wake_at = if state.end.is_some() { NEVER } else { session_wake.min(idle_wake).min(deadline) };
-        drop(state);
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        let over = entry.serve(self.shared.epoch, now, &mut self.out, &mut self.counted);
         if let Some(Some(socket)) = self.sockets.get_mut(entry.socket) {
             let mut context = Context::from_waker(&socket.waker);
-            socket.socket.send(&mut context, handle.peer, &self.out);
+            socket.socket.send(&mut context, entry.handle.peer, &self.out);
             self.counted.overflows += std::mem::take(&mut socket.socket.overflows);
         }
         if over {
@@ -497,20 +390,25 @@ impl Driver {
     /// Forgets a session, and its socket with it when nothing else needs it.
     fn remove(&mut self, key: usize, now: u64) {
         let Some(entry) = self.sessions.get_mut(key).and_then(Option::take) else { return };
-        entry.handle.lock().key = None;
+        let conv = {
+            let mut state = entry.handle.lock();
+            state.key = None;
+            state.session.kcp().conv()
+        };
         self.free_sessions.push(key);
         self.closed += 1;
-        let conv = entry.handle.lock().session.kcp().conv();
         let Some(socket) = self.sockets.get_mut(entry.socket) else { return };
         let unused = match socket.as_mut().map(|socket| &mut socket.owner) {
-            Some(Owner::Listener { router, queue }) => {
-                router.remove(now as u32, entry.handle.peer, conv, key);
-                router.is_empty() && queue.is_closed()
+            Some(owner @ Owner::Listener { .. }) => {
+                if let Owner::Listener { router, .. } = owner {
+                    router.remove(now as u32, entry.handle.peer, conv, key);
+                }
+                owner.needs_no_socket()
             }
             _ => true,
         };
-        if unused {
-            *socket = None;
+        if unused && socket.take().is_some() {
+            self.free_sockets.push(entry.socket);
         }
     }
 
@@ -527,61 +425,6 @@ impl Driver {
             total.max_conn = total.max_conn.max(total.curr_estab);
         });
     }
-}
-
-impl SessionEntry {
-    /// Looks for silence and death; when to look again, in ms.
-    fn watch(&mut self, state: &mut State, now: u64) -> u64 {
-        if let Some(heard) = state.session.heard_at() {
-            // The session's clock is the low half of the driver's.
-            self.heard_at = now - u64::from((now as u32).wrapping_sub(heard));
-        }
-        if state.released && self.released_at.is_none() {
-            self.released_at = Some(now);
-        }
-        let mut wake = NEVER;
-        if let Some(timeout) = self.config.idle_timeout {
-            let at = self.heard_at + timeout.as_millis() as u64;
-            if now >= at {
-                state.end.get_or_insert(End::Idle);
-            }
-            wake = wake.min(at);
-        }
-        if let Some(keepalive) = self.config.keepalive {
-            let keepalive = (keepalive.as_millis() as u64).max(1);
-            if now >= self.heard_at.max(self.asked_at) + keepalive {
-                self.asked_at = now;
-                state.session.kcp_mut().ask_window();
-            }
-            wake = wake.min(self.heard_at.max(self.asked_at) + keepalive);
-        }
-        if state.session.kcp().is_dead() {
-            state.end.get_or_insert(End::DeadLink);
-        }
-        if let Some(released) = self.released_at {
-            wake = wake.min(released + self.config.linger.as_millis() as u64);
-        }
-        wake
-    }
-}
-
-/// Who can go on now.
-fn wakers_of(state: &mut State) -> [Option<Waker>; 3] {
-    let now = Instant::now();
-    let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
-    let session = &state.session;
-    let ended = state.end.is_some();
-    let read = ended || session.kcp().readable() > 0 || passed(state.read_deadline);
-    // A writer is woken when there is room worth the trouble.
-    let room = session.kcp().waiting() <= session.send_limit() * 3 / 4;
-    let delivered = session.kcp().waiting() == 0;
-    let write = ended || if state.shut_down { delivered } else { room } || passed(state.write_deadline);
-    let oob = ended || session.has_oob();
-    [
-        if read { state.reader.take() } else { None },
-        if write { state.writer.take() } else { None },
-        if oob { state.oob_reader.take() } else { None },
-    ]
 }
 
 /// Equal, an IPv4 address also in its IPv6 form.
@@ -608,12 +451,6 @@ impl Drop for Driver {
             }
         }
         let driven = self.sessions.drain(..).flatten().map(|entry| entry.handle);
-        for handle in driven.chain(waiting).collect::<Vec<_>>() {
-            let mut state = handle.lock();
-            state.end.get_or_insert(End::Aborted);
-            let wakers = wakers_of(&mut state);
-            drop(state);
-            wakers.into_iter().flatten().for_each(Waker::wake);
-        }
+        driven.chain(waiting).collect::<Vec<_>>().iter().for_each(|handle| handle.end(End::Aborted));
     }
 }

@@ -1,6 +1,6 @@
 //! A session as its stream and its driver share it.
 
-use super::driver::DriverShared;
+use super::door::DriverShared;
 use crate::session::Session;
 use std::io;
 use std::net::SocketAddr;
@@ -57,6 +57,28 @@ pub(super) struct State {
     pub(super) end: Option<End>,
 }
 
+impl State {
+    /// Who can go on now: the reader, the writer, the reader of out-of-band messages.
+    pub(super) fn take_wakers(&mut self) -> [Option<Waker>; 3] {
+        let deadlines = self.read_deadline.is_some() || self.write_deadline.is_some();
+        let now = deadlines.then(Instant::now);
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| now.is_some_and(|now| at <= now));
+        let session = &self.session;
+        let ended = self.end.is_some();
+        let read = ended || session.kcp().readable() > 0 || passed(self.read_deadline);
+        // A writer is woken when there is room worth the trouble.
+        let room = session.kcp().waiting() <= session.send_limit() * 3 / 4;
+        let delivered = session.kcp().waiting() == 0;
+        let write = ended || if self.shut_down { delivered } else { room } || passed(self.write_deadline);
+        let oob = ended || session.has_oob();
+        [
+            if read { self.reader.take() } else { None },
+            if write { self.writer.take() } else { None },
+            if oob { self.oob_reader.take() } else { None },
+        ]
+    }
+}
+
 /// The shared part.
 #[derive(Debug)]
 pub(super) struct SessionHandle {
@@ -92,6 +114,15 @@ impl SessionHandle {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves at worst a session that misbehaves; its peer sees no difference.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the session and wakes who waits for it.
+    pub(super) fn end(&self, end: End) {
+        let mut state = self.lock();
+        state.end.get_or_insert(end);
+        let wakers = state.take_wakers();
+        drop(state);
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Runs `change` and has the driver look at the session afterwards.

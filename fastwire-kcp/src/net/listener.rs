@@ -1,7 +1,7 @@
 //! A UDP socket that peers open sessions on.
 
 use super::config::KcpConfig;
-use super::driver::{Command, DriverShared};
+use super::door::{Command, DriverShared};
 use super::handle::SessionHandle;
 use super::registry;
 use super::socket::Socket;
@@ -9,7 +9,7 @@ use super::stream::{KcpStream, check_config};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::net::ToSocketAddrs;
 
@@ -17,6 +17,9 @@ use tokio::net::ToSocketAddrs;
 pub(super) struct AcceptQueue {
     inner: Mutex<Inner>,
     backlog: usize,
+    /// The socket's place in its driver's table.
+    place: OnceLock<usize>,
+    driver: Arc<DriverShared>,
 }
 
 #[derive(Default)]
@@ -45,6 +48,11 @@ impl AcceptQueue {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    pub(super) fn set_place(&self, place: usize) {
+        // Set once, by the driver that the socket was given to.
+        let _ = self.place.set(place);
+    }
+
     /// Ends accepting; sessions that nobody took end with it.
     pub(super) fn close(&self) {
         let mut inner = self.lock();
@@ -54,6 +62,10 @@ impl AcceptQueue {
         // Dropping a stream releases its session.
         waiting.into_iter().for_each(|handle| drop(KcpStream::from_handle(handle)));
         wakers.into_iter().for_each(Waker::wake);
+        // The driver lets go of the socket when it serves no session.
+        if let Some(&place) = self.place.get() {
+            self.driver.push_ready(place);
+        }
     }
 
     fn poll_pop(&self, context: &mut Context<'_>) -> Poll<io::Result<Arc<SessionHandle>>> {
@@ -81,8 +93,6 @@ impl AcceptQueue {
 pub struct KcpListener {
     queue: Arc<AcceptQueue>,
     local: SocketAddr,
-    /// Keeps the address of the driver in reach for `Debug` and for the future.
-    _driver: Arc<DriverShared>,
 }
 
 impl KcpListener {
@@ -114,9 +124,14 @@ impl KcpListener {
     fn start(socket: Socket, config: KcpConfig) -> io::Result<Self> {
         let driver = registry::driver()?;
         let local = socket.local_addr()?;
-        let queue = Arc::new(AcceptQueue { inner: Mutex::default(), backlog: config.backlog.max(1) });
+        let queue = Arc::new(AcceptQueue {
+            inner: Mutex::default(),
+            backlog: config.backlog.max(1),
+            place: OnceLock::new(),
+            driver: driver.clone(),
+        });
         driver.send(Command::Listen { socket, local, queue: queue.clone(), config });
-        Ok(Self { queue, local, _driver: driver })
+        Ok(Self { queue, local })
     }
 
     /// The next session and its peer's address. Safe to cancel.

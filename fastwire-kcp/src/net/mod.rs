@@ -25,7 +25,9 @@
 //! All sockets and sessions of a runtime are driven by at most [`MAX_DRIVERS`] tasks, however many there are.
 
 mod config;
+mod door;
 mod driver;
+mod entry;
 mod handle;
 mod listener;
 mod registry;

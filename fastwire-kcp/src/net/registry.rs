@@ -1,6 +1,7 @@
 //! The drivers: a few tasks for each runtime, made with its first socket, whatever the number of sessions.
 
-use super::driver::{Driver, DriverShared};
+use super::door::DriverShared;
+use super::driver::Driver;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;

@@ -1,7 +1,7 @@
 //! A session as a byte stream.
 
 use super::config::KcpConfig;
-use super::driver::Command;
+use super::door::Command;
 use super::handle::{SessionHandle, State};
 use super::registry;
 use super::socket::Socket;

@@ -49,6 +49,8 @@ pub struct Router<Id> {
     compat: Compat,
     /// Sessions of each address, the one heard last at the end. Never empty.
     sessions: HashMap<SocketAddr, Vec<(u32, Id)>>,
+    /// Sessions of all addresses.
+    count: usize,
     /// Closed here, and when; at most [`MAX_CLOSED_REMEMBERED`].
     closed: HashMap<(SocketAddr, u32), u32>,
     /// The keys of `closed`, oldest first.
@@ -58,7 +60,13 @@ pub struct Router<Id> {
 impl<Id: Copy + PartialEq> Router<Id> {
     /// A router without sessions.
     pub fn new(compat: Compat) -> Self {
-        Self { compat, sessions: HashMap::new(), closed: HashMap::new(), closed_order: VecDeque::new() }
+        Self {
+            compat,
+            sessions: HashMap::new(),
+            count: 0,
+            closed: HashMap::new(),
+            closed_order: VecDeque::new(),
+        }
     }
 
     /// Where a datagram from `from` goes that arrived at `now` (ms, wrapping).
@@ -94,12 +102,15 @@ impl<Id: Copy + PartialEq> Router<Id> {
     /// Adds a session that was opened.
     pub fn insert(&mut self, from: SocketAddr, conv: u32, id: Id) {
         self.sessions.entry(from).or_default().push((conv, id));
+        self.count += 1;
     }
 
     /// Removes a session that ended; under [`Compat::Safe`] it is remembered for a while.
     pub fn remove(&mut self, now: u32, from: SocketAddr, conv: u32, id: Id) {
         let Some(known) = self.sessions.get_mut(&from) else { return };
+        let before = known.len();
         known.retain(|&(_, other)| other != id);
+        self.count -= before - known.len();
         if known.is_empty() {
             self.sessions.remove(&from);
         }
@@ -110,7 +121,7 @@ impl<Id: Copy + PartialEq> Router<Id> {
 
     /// Number of sessions.
     pub fn len(&self) -> usize {
-        self.sessions.values().map(Vec::len).sum()
+        self.count
     }
 
     /// True without sessions.
@@ -177,6 +188,7 @@ mod tests {
                     _ => {}
                 }
                 prop_assert!(router.sessions.values().all(|known| (1..=MAX_CONVS_PER_ADDRESS).contains(&known.len())));
+                prop_assert_eq!(router.len(), router.sessions.values().map(Vec::len).sum::<usize>());
             }
         }
     }

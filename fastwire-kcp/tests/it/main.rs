@@ -11,5 +11,6 @@ mod interop;
 mod listener;
 #[cfg(feature = "tokio")]
 mod net;
+mod network;
 mod sessions;
 mod traces;

@@ -200,3 +200,16 @@ fn a_runtime_that_ends_aborts_its_sessions() {
     let error = other.block_on(async { client.read(&mut [0; 1]).await.unwrap_err() });
     assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
 }
+
+#[tokio::test]
+async fn a_closed_listener_lets_go_of_its_address() {
+    let listener = KcpListener::bind("127.0.0.1:0", config()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut tries = 0;
+    while let Err(error) = KcpListener::bind(address, config()).await {
+        tries += 1;
+        assert!(tries < 100, "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
