@@ -116,6 +116,16 @@ impl Channels {
         }
     }
 
+    /// A null probe to be sent now, whatever the quota: a fresh sequence, whose acknowledgement proves that the peer is
+    /// where it was sent to (PROTOCOL A10). `None`: no reliable channel has room for one.
+    pub fn next_probe(&mut self, now: Instant) -> Option<Outgoing> {
+        let is_reliable = |channel: &u8| self.layout.mode(*channel).is_some_and(|mode| mode.is_reliable());
+        let channel = (0..=u8::MAX).find(is_reliable)?;
+        self.push_probe(channel);
+        let probing = self.probing;
+        self.probe_one_of(probing, now)
+    }
+
     /// Whether something could leave if the quota allowed it.
     pub fn has_outgoing(&self) -> bool {
         if !self.repeating.is_empty() {

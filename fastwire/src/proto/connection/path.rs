@@ -27,6 +27,8 @@ struct Unproven {
     since: Instant,
     received: u64,
     sent: u64,
+    /// A datagram came from there since the last probe.
+    wants_probe: bool,
 }
 
 impl Path {
@@ -46,7 +48,7 @@ impl Path {
             socket,
             remote,
             source: None,
-            unproven: Some(Unproven { since: now, received: bytes, sent: 0 }),
+            unproven: Some(Unproven { since: now, received: bytes, sent: 0, wants_probe: true }),
             moved_at: Some(now),
         };
     }
@@ -54,6 +56,7 @@ impl Path {
     pub(crate) fn on_received(&mut self, bytes: u64) {
         if let Some(unproven) = &mut self.unproven {
             unproven.received += bytes;
+            unproven.wants_probe = true;
         }
     }
 
@@ -67,6 +70,11 @@ impl Path {
     /// after the move.
     pub(crate) fn on_acknowledged(&mut self, first_sent: Instant) {
         self.unproven = self.unproven.filter(|unproven| first_sent < unproven.since);
+    }
+
+    /// Whether a probe should ask the address for its proof: once for each datagram from there.
+    pub(crate) fn take_probe(&mut self) -> bool {
+        self.unproven.as_mut().is_some_and(|unproven| std::mem::take(&mut unproven.wants_probe))
     }
 
     /// Bytes that may still go there.

@@ -5,11 +5,14 @@ use std::time::Instant;
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::Cipher;
 use fastwire_reliability::Outgoing;
-use fastwire_wire::{ControlType, PacketFlags, PacketHeader};
+use fastwire_wire::{ControlType, FragmentHeader, PacketFlags, PacketHeader, WIRE_OVERHEAD};
 
 use super::{Connection, Env};
-use crate::proto::transmit::{DatagramBuilder, Packet, Refused, TransmitBuf};
+use crate::proto::transmit::{DatagramBuilder, Framing, Packet, Refused, TransmitBuf};
 use crate::{ConnectionError, ConnectionState};
+
+/// The most bytes that a heartbeat or a probe takes, framing included.
+const MAX_SMALL: u64 = 64;
 
 /// The next packet of a connection.
 #[derive(Debug)]
@@ -34,9 +37,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         let mut builder = DatagramBuilder::new(buf, framing, max_datagram);
         let mut sent = 0u64;
         let mut more = false;
-        // The next packet may take a whole datagram: none is begun that the allowance might not cover.
-        while allowance - sent >= max_datagram as u64 {
-            let Some(next) = self.next_packet(now) else { break };
+        while let Some(next) = self.next_within(allowance - sent, framing, now) {
             match self.write(&mut builder, &next) {
                 Ok(Some(bytes)) => {
                     sent += bytes as u64;
@@ -64,6 +65,33 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             self.sent_bandwidth.on_bytes(now, bytes);
         }
         more
+    }
+
+    /// The next packet that `room` bytes suffice for. What is too large for an address that has not proved itself
+    /// waits; what is small leaves in its place, a probe among it, whose acknowledgement is the proof.
+    fn next_within(&mut self, room: u64, framing: Framing, now: Instant) -> Option<Next> {
+        if room < MAX_SMALL {
+            return None;
+        }
+        let next = self.next_packet(now)?;
+        if self.datagram_len(&next, framing) <= room {
+            return Some(next);
+        }
+        self.put_back(next);
+        if let Some((channel, ack, field)) = self.channels.next_owed_ack(now) {
+            return Some(Next::Control { kind: ControlType::Heartbeat, channel, ack, field });
+        }
+        let probe = self.path.take_probe().then(|| self.channels.next_probe(now))?;
+        probe.map(Next::Data)
+    }
+
+    /// An upper bound of what a packet takes in a datagram of its own.
+    fn datagram_len(&self, next: &Next, framing: Framing) -> u64 {
+        let payload = match next {
+            Next::Control { .. } => 1,
+            Next::Data(out) => out.payload.len() + out.fragment.map_or(0, |_| FragmentHeader::LEN),
+        };
+        (framing.overhead() + WIRE_OVERHEAD + PacketHeader::MAX_LEN + payload) as u64
     }
 
     /// What leaves next: farewells alone once closing; else CONNECTED, the channels' packets (which carry
