@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use fastwire::crypto::CipherSuite;
 use fastwire::sim::{LinkConfig, Loss, Reorder, World};
 use fastwire::transport::SocketId;
-use fastwire::wire::{Challenge, Control, PacketHeader, Reject, RejectReason, VersionMismatch};
+use fastwire::wire::{Control, Reject, RejectReason, VersionMismatch};
 use fastwire::{ClientConfig, ConnectError, DisconnectReason, Event, ServerConfig};
 
 use crate::duo::{
@@ -13,35 +12,27 @@ use crate::duo::{
     is_response, seeded_client, server, server_address,
 };
 
-const MS: fn(u64) -> Duration = Duration::from_millis;
+pub(crate) const MS: fn(u64) -> Duration = Duration::from_millis;
 
-fn defaults() -> (ServerConfig, ClientConfig) {
+pub(crate) fn defaults() -> (ServerConfig, ClientConfig) {
     (ServerConfig::default(), ClientConfig::default())
 }
 
 /// A CONNECT of a client whose key follows from `seed`.
-fn connect_of(seed: u8, now: Instant) -> Vec<u8> {
+pub(crate) fn connect_of(seed: u8, now: Instant) -> Vec<u8> {
     let mut core = seeded_client(&ClientConfig::default(), seed, now);
     core.connect(now, &[server_address()]).expect("connects");
     drain(&mut core, now).remove(0).bytes
 }
 
-fn bare(control: &Control) -> Vec<u8> {
+pub(crate) fn bare(control: &Control) -> Vec<u8> {
     let mut bytes = vec![0; 8 + control.encoded_len()];
     control.encode_bare(&mut bytes).expect("fits");
     bytes
 }
 
-fn challenge_in(datagram: &[u8]) -> Challenge {
-    let (_, len) = PacketHeader::decode(datagram).expect("header");
-    match Control::decode(&datagram[len..]).expect("control").0 {
-        Control::Challenge(challenge) => challenge,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// The one answer of a server to one datagram.
-fn answer(core: &mut Core, now: Instant, datagram: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(core: &mut Core, now: Instant, datagram: &[u8]) -> Vec<u8> {
     feed(core, now, client_address(SocketId::PRIMARY), datagram);
     let mut sent = drain(core, now);
     assert_eq!(sent.len(), 1);
@@ -79,88 +70,6 @@ fn a_lost_datagram_of_the_handshake_costs_a_repeat_and_not_the_connection() {
             assert_eq!(duo.server_events.len(), 1, "{losses} × {name} lost: {:?}", duo.server_events);
         }
     }
-}
-
-#[test]
-fn the_same_connect_gets_the_same_challenge() {
-    let now = Instant::now();
-    let mut core = server(&ServerConfig::default(), now);
-    let first = answer(&mut core, now, &connect_of(1, now));
-    let again = answer(&mut core, now + MS(400), &connect_of(1, now));
-    let other = answer(&mut core, now + MS(500), &connect_of(2, now));
-    assert_eq!(first, again);
-    assert_ne!(first, other);
-    assert_eq!(core.pending_handshakes(), 2);
-    // After the handshake timeout it is forgotten.
-    let mut late = now;
-    for _ in 0..6 {
-        late += MS(1000);
-        core.handle_timeout(late);
-    }
-    assert_eq!((core.pending_handshakes(), core.stats().handshakes_expired), (0, 2));
-    assert_ne!(first, answer(&mut core, late, &connect_of(1, now)));
-}
-
-#[test]
-fn pending_handshakes_are_bounded_and_the_oldest_makes_room() {
-    let now = Instant::now();
-    let mut core = server(&ServerConfig::default(), now);
-    let first: Vec<_> = (0..6).map(|seed| answer(&mut core, now, &connect_of(seed, now))).collect();
-    assert_eq!((core.pending_handshakes(), core.stats().handshakes_expired), (4, 2), "per address and port");
-    assert_eq!(answer(&mut core, now, &connect_of(5, now)), first[5], "the newest four stand");
-    assert_eq!(answer(&mut core, now, &connect_of(2, now)), first[2]);
-    assert_ne!(answer(&mut core, now, &connect_of(0, now)), first[0], "the oldest is gone");
-
-    let mut config = ServerConfig::default();
-    config.limits.pending_handshakes = 100;
-    config.limits.pending_handshakes_per_ip = 10;
-    let mut core = server(&config, now);
-    for n in 0..1000u32 {
-        let from = ([10, 1, (n / 250) as u8, (n % 20) as u8], 1000 + n as u16).into();
-        feed(&mut core, now, from, &connect_of(n as u8, now));
-        assert!(core.pending_handshakes() <= 100);
-    }
-    assert_eq!(core.pending_handshakes(), 100, "in all");
-    let mut core = server(&config, now);
-    for n in 0..200u16 {
-        feed(&mut core, now, ([10, 1, 0, 1], 1000 + n).into(), &connect_of(n as u8, now));
-    }
-    assert_eq!(core.pending_handshakes(), 10, "per IP address");
-}
-
-#[test]
-fn a_spoofed_flood_costs_no_key_agreement_and_little_answer() {
-    let now = Instant::now();
-    let mut core = server(&ServerConfig::default(), now);
-    let (mut received, mut sent) = (0, 0);
-    for n in 0..2000u32 {
-        let from = ([10, 7, (n >> 8) as u8, n as u8], 1000).into();
-        let connect = connect_of(n as u8, now);
-        received += connect.len();
-        feed(&mut core, now, from, &connect);
-        sent += drain(&mut core, now).iter().map(|datagram| datagram.bytes.len()).sum::<usize>();
-    }
-    let stats = core.stats();
-    assert_eq!((stats.connects_received, stats.key_agreements), (2000, 0));
-    assert!(sent as f64 / received as f64 <= 1.82, "{sent} / {received}");
-}
-
-#[test]
-fn key_agreements_are_bounded_a_second() {
-    let mut config = ServerConfig::default();
-    config.limits.key_agreements_per_second = 10;
-    let now = Instant::now();
-    let mut core = server(&config, now);
-    for n in 0..100u8 {
-        let from = ([10, 7, 0, n], 1000).into();
-        feed(&mut core, now, from, &connect_of(n, now));
-        for _ in 0..3 {
-            feed(&mut core, now, from, &[0x55; 65]);
-        }
-    }
-    assert_eq!(core.stats().key_agreements, 10);
-    assert!(core.stats().key_agreements_refused > 0);
-    assert_eq!(core.connection_count(), 0);
 }
 
 #[test]
@@ -224,86 +133,6 @@ fn a_forged_refusal_is_belied_by_a_challenge_and_believed_only_after_a_grace_tim
     }
 }
 
-/// How a client of one policy fares with a server of another.
-fn outcome(server: &[CipherSuite], client: &[CipherSuite]) -> Result<CipherSuite, ConnectError> {
-    let (mut server_config, mut client_config) = defaults();
-    server_config.cipher_preference = server.to_vec();
-    client_config.cipher_preference = client.to_vec();
-    let mut duo = Duo::new(&server_config, &client_config);
-    let at_client = duo.connect();
-    duo.run(MS(6000), |_, _| true);
-    match &duo.client_events[..] {
-        [Event::Connected { .. }] => {
-            let suite = duo.client.cipher_suite(at_client).expect("connected");
-            assert_eq!(duo.server.cipher_suite(duo.server_id()), Some(suite), "both sides agree");
-            Ok(suite)
-        }
-        [Event::ConnectFailed { error, .. }] => {
-            assert_eq!(duo.server_events, []);
-            Err(error.clone())
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn both_sides_keep_their_cipher_policy_and_suite_0_needs_both() {
-    use CipherSuite::{Aes128Gcm as Aes, ChaCha20Poly1305 as ChaCha, None};
-    assert_eq!(outcome(&[Aes, ChaCha], &[Aes, ChaCha]), Ok(Aes));
-    assert_eq!(outcome(&[Aes, ChaCha], &[ChaCha, Aes]), Ok(ChaCha), "the client's, if the server allows it");
-    assert_eq!(outcome(&[ChaCha], &[Aes, ChaCha]), Ok(ChaCha), "else the server's first choice");
-    assert_eq!(outcome(&[ChaCha], &[Aes]), Err(ConnectError::CipherRefused(ChaCha.id())));
-    assert_eq!(outcome(&[None, Aes], &[None, Aes]), Ok(None));
-    assert_eq!(outcome(&[Aes], &[None, Aes]), Ok(Aes));
-    assert_eq!(outcome(&[Aes], &[None]), Err(ConnectError::CipherRefused(Aes.id())));
-    assert_eq!(outcome(&[None], &[Aes]), Err(ConnectError::CipherRefused(None.id())));
-    assert_eq!(outcome(&[None, Aes], &[Aes]), Ok(Aes));
-}
-
-#[test]
-fn a_challenge_bent_to_suite_0_once_is_refused_and_the_handshake_heals() {
-    let (server, client) = defaults();
-    let mut duo = Duo::new(&server, &client);
-    let at_client = duo.connect();
-    let mut bent = 0;
-    duo.run_changing(MS(2000), |_, bytes, copies| {
-        let mut bytes = bytes.to_vec();
-        if bare_type(&bytes) == CHALLENGE && bent < 1 {
-            let mut challenge = challenge_in(&bytes);
-            challenge.cipher = 0;
-            bytes = bare(&Control::Challenge(challenge));
-            bent += 1;
-        }
-        copies.push((Duration::ZERO, bytes));
-    });
-    assert_eq!(duo.client_events, [Event::Connected { connection: at_client }]);
-    assert_eq!(duo.client.cipher_suite(at_client), Some(CipherSuite::Aes128Gcm));
-}
-
-#[test]
-fn one_bent_bit_anywhere_in_the_handshake_never_yields_a_bent_connection() {
-    let (server, client) = defaults();
-    for (kind, len) in [(CONNECT, 48usize), (CHALLENGE, 79)] {
-        for bit in (0..len * 8).step_by(5) {
-            let mut duo = Duo::new(&server, &client);
-            let at_client = duo.connect();
-            let mut bent = 0;
-            duo.run_changing(MS(2000), |_, bytes, copies| {
-                let mut bytes = bytes.to_vec();
-                if bare_type(&bytes) == kind && bent < 1 {
-                    bytes[bit / 8] ^= 1 << (bit % 8);
-                    bent += 1;
-                }
-                copies.push((Duration::ZERO, bytes));
-            });
-            assert_eq!(duo.client_events, [Event::Connected { connection: at_client }], "{kind:?} bit {bit}");
-            let suite = duo.client.cipher_suite(at_client);
-            assert!(suite.is_some_and(|suite| suite != CipherSuite::None));
-            assert_eq!(duo.server.cipher_suite(duo.server_id()), suite);
-        }
-    }
-}
-
 #[test]
 fn a_client_restarted_at_its_address_takes_its_place_and_a_spoofed_connect_does_not() {
     let (server, client) = defaults();
@@ -325,17 +154,6 @@ fn a_client_restarted_at_its_address_takes_its_place_and_a_spoofed_connect_does_
     let new = duo.server_id();
     let replaced = Event::Disconnected { connection: old, reason: DisconnectReason::Replaced };
     assert_eq!(duo.server_events, [replaced, Event::Connected { connection: new }]);
-}
-
-#[test]
-fn a_full_server_lets_a_restarted_client_back_in() {
-    let (mut server, client) = defaults();
-    server.max_connections = 1;
-    let (mut duo, _, _) = Duo::connected(&server, &client);
-    duo.client = seeded_client(&client, 3, duo.now);
-    let at_client = duo.connect();
-    duo.run(MS(1000), |_, _| true);
-    assert_eq!(duo.client_events, [Event::Connected { connection: at_client }]);
 }
 
 #[test]
@@ -564,123 +382,6 @@ fn a_sealed_packet_that_looks_like_connect_is_opened_first() {
         }
     }
     assert!(hits > 0, "no packet of the 1024 looked like CONNECT; change the seeds");
-}
-
-/// Runs a handshake that fails and gives the error.
-fn failure(server: &ServerConfig, client: &ClientConfig, prepare: impl FnOnce(&mut Core)) -> ConnectError {
-    let mut duo = Duo::new(server, client);
-    prepare(&mut duo.server);
-    duo.connect();
-    duo.run(MS(2000), |_, _| true);
-    assert!(duo.server.stats().rejected > 0);
-    match &duo.client_events[..] {
-        [Event::ConnectFailed { error, .. }] => error.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn a_client_learns_why_it_was_turned_away() {
-    let (mut server, mut client) = defaults();
-    let banned = failure(&server, &client, |core| assert!(core.ban(client_address(SocketId::PRIMARY).ip())));
-    assert_eq!(banned, ConnectError::Banned);
-
-    server.application_version = 7;
-    client.application_version = 3;
-    assert!(matches!(outcome_of(&server, &client)[..], [Event::Connected { .. }]), "told, not required");
-    server.require_application_version = true;
-    let expected =
-        ConnectError::VersionMismatch { protocol: 1, application: 7, our_protocol: 1, our_application: 3 };
-    assert_eq!(failure(&server, &client, |_| ()), expected);
-    client.application_version = 7;
-    assert!(matches!(outcome_of(&server, &client)[..], [Event::Connected { .. }]));
-}
-
-fn outcome_of(server: &ServerConfig, client: &ClientConfig) -> Vec<Event> {
-    let mut duo = Duo::new(server, client);
-    duo.connect();
-    duo.run(MS(2000), |_, _| true);
-    duo.client_events
-}
-
-#[test]
-fn a_full_server_says_so_also_to_those_it_had_challenged() {
-    let mut config = ServerConfig::default();
-    config.max_connections = 3;
-    let mut world = World::new(9);
-    let server = world.server(config).expect("server");
-    let clients: Vec<_> = (0..8).map(|_| world.client(ClientConfig::default()).expect("client")).collect();
-    for &client in &clients {
-        // All at once: every CONNECT arrives while the server still has room.
-        world.line(client, server, LinkConfig::new().latency(MS(20))).expect("line");
-        world.connect(client, server).expect("connects");
-    }
-    let (mut connected, mut refused) = (0, 0);
-    let deadline = world.now() + MS(7000);
-    world.run_until(deadline, |world, node, event| {
-        assert!(world.endpoint(server).expect("on").connection_count() <= 3, "over the limit");
-        match event {
-            Event::Connected { .. } if node != server => connected += 1,
-            Event::ConnectFailed { error, .. } => {
-                assert_eq!(error, ConnectError::ServerFull);
-                refused += 1;
-            }
-            Event::Connected { .. } => {}
-            other => panic!("{other:?}"),
-        }
-        false
-    });
-    assert_eq!((connected, refused), (3, 5));
-}
-
-#[cfg(all(feature = "lz4", feature = "zstd"))]
-#[test]
-fn a_dictionary_that_differs_turns_compression_off_on_our_side() {
-    use fastwire::compress::{Algorithm, CompressionConfig, Dictionary};
-    let dictionary = Dictionary::from_bytes(fastwire_testkit::vectors::dictionary()).expect("dictionary");
-    let with = CompressionConfig { dictionary: Some(dictionary), ..CompressionConfig::new(Algorithm::Zstd) };
-    let without = CompressionConfig::new(Algorithm::Zstd);
-    let lz4 = CompressionConfig::new(Algorithm::Lz4);
-    let text = b"the same words again and again and again, ".repeat(40);
-    for (at_server, at_client, compresses) in [
-        (&with, &with, true),
-        (&without, &without, true),
-        (&with, &without, false),
-        (&without, &with, false),
-        (&lz4, &with, false),
-    ] {
-        let (mut server, mut client) = defaults();
-        server.compression = at_server.clone();
-        client.compression = at_client.clone();
-        let (mut duo, at_server, at_client) = Duo::connected(&server, &client);
-        duo.client.send(duo.now, at_client, &text, 0).expect("queued");
-        duo.server.send(duo.now, at_server, &text, 0).expect("queued");
-        duo.run(MS(500), |_, _| true);
-        assert!(matches!(&duo.server_events[..], [Event::Message { data, .. }] if *data == text));
-        assert!(matches!(&duo.client_events[..], [Event::Message { data, .. }] if *data == text));
-        for way in [Way::ToServer, Way::ToClient] {
-            let bytes: usize = duo.log.iter().filter(|entry| entry.1 == way).map(|entry| entry.3.len()).sum();
-            assert_eq!(bytes < text.len() / 2, compresses, "{way:?}: {bytes} bytes");
-        }
-    }
-}
-
-#[test]
-fn both_ends_export_the_same_key_material_and_nobody_else_does() {
-    let (server, client) = defaults();
-    let (mut duo, at_server, at_client) = Duo::connected(&server, &client);
-    let export = |core: &Core, id, label: &[u8]| {
-        let mut out = [0; 32];
-        assert!(core.export_keying_material(id, label, &mut out));
-        out
-    };
-    let ours = export(&duo.client, at_client, b"login");
-    assert_eq!(ours, export(&duo.server, at_server, b"login"));
-    assert_ne!(ours, export(&duo.server, at_server, b"other"));
-    duo.client = seeded_client(&client, 3, duo.now);
-    let again = duo.connect();
-    duo.run(MS(1000), |_, _| true);
-    assert_ne!(ours, export(&duo.client, again, b"login"), "another connection, other keys");
 }
 
 #[test]

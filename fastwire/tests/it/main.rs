@@ -3,6 +3,9 @@
 mod docs;
 mod duo;
 mod handshake;
+mod handshake_limits;
+mod handshake_policy;
+mod migration;
 mod names;
 mod shell;
 #[cfg(all(feature = "lz4", feature = "zstd"))]

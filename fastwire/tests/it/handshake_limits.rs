@@ -1,0 +1,132 @@
+//! What handshakes cost a server, and where its limits are (PROTOCOL A5).
+
+use std::time::Instant;
+
+use fastwire::sim::{LinkConfig, World};
+use fastwire::{ClientConfig, ConnectError, Event, ServerConfig};
+
+use crate::duo::{Duo, drain, feed, seeded_client, server};
+use crate::handshake::{MS, answer, connect_of, defaults};
+
+#[test]
+fn the_same_connect_gets_the_same_challenge() {
+    let now = Instant::now();
+    let mut core = server(&ServerConfig::default(), now);
+    let first = answer(&mut core, now, &connect_of(1, now));
+    let again = answer(&mut core, now + MS(400), &connect_of(1, now));
+    let other = answer(&mut core, now + MS(500), &connect_of(2, now));
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    assert_eq!(core.pending_handshakes(), 2);
+    // After the handshake timeout it is forgotten.
+    let mut late = now;
+    for _ in 0..6 {
+        late += MS(1000);
+        core.handle_timeout(late);
+    }
+    assert_eq!((core.pending_handshakes(), core.stats().handshakes_expired), (0, 2));
+    assert_ne!(first, answer(&mut core, late, &connect_of(1, now)));
+}
+
+#[test]
+fn pending_handshakes_are_bounded_and_the_oldest_makes_room() {
+    let now = Instant::now();
+    let mut core = server(&ServerConfig::default(), now);
+    let first: Vec<_> = (0..6).map(|seed| answer(&mut core, now, &connect_of(seed, now))).collect();
+    assert_eq!((core.pending_handshakes(), core.stats().handshakes_expired), (4, 2), "per address and port");
+    assert_eq!(answer(&mut core, now, &connect_of(5, now)), first[5], "the newest four stand");
+    assert_eq!(answer(&mut core, now, &connect_of(2, now)), first[2]);
+    assert_ne!(answer(&mut core, now, &connect_of(0, now)), first[0], "the oldest is gone");
+
+    let mut config = ServerConfig::default();
+    config.limits.pending_handshakes = 100;
+    config.limits.pending_handshakes_per_ip = 10;
+    let mut core = server(&config, now);
+    for n in 0..1000u32 {
+        let from = ([10, 1, (n / 250) as u8, (n % 20) as u8], 1000 + n as u16).into();
+        feed(&mut core, now, from, &connect_of(n as u8, now));
+        assert!(core.pending_handshakes() <= 100);
+    }
+    assert_eq!(core.pending_handshakes(), 100, "in all");
+    let mut core = server(&config, now);
+    for n in 0..200u16 {
+        feed(&mut core, now, ([10, 1, 0, 1], 1000 + n).into(), &connect_of(n as u8, now));
+    }
+    assert_eq!(core.pending_handshakes(), 10, "per IP address");
+}
+
+#[test]
+fn a_spoofed_flood_costs_no_key_agreement_and_little_answer() {
+    let now = Instant::now();
+    let mut core = server(&ServerConfig::default(), now);
+    let (mut received, mut sent) = (0, 0);
+    for n in 0..2000u32 {
+        let from = ([10, 7, (n >> 8) as u8, n as u8], 1000).into();
+        let connect = connect_of(n as u8, now);
+        received += connect.len();
+        feed(&mut core, now, from, &connect);
+        sent += drain(&mut core, now).iter().map(|datagram| datagram.bytes.len()).sum::<usize>();
+    }
+    let stats = core.stats();
+    assert_eq!((stats.connects_received, stats.key_agreements), (2000, 0));
+    assert!(sent as f64 / received as f64 <= 1.82, "{sent} / {received}");
+}
+
+#[test]
+fn key_agreements_are_bounded_a_second() {
+    let mut config = ServerConfig::default();
+    config.limits.key_agreements_per_second = 10;
+    let now = Instant::now();
+    let mut core = server(&config, now);
+    for n in 0..100u8 {
+        let from = ([10, 7, 0, n], 1000).into();
+        feed(&mut core, now, from, &connect_of(n, now));
+        for _ in 0..3 {
+            feed(&mut core, now, from, &[0x55; 65]);
+        }
+    }
+    assert_eq!(core.stats().key_agreements, 10);
+    assert!(core.stats().key_agreements_refused > 0);
+    assert_eq!(core.connection_count(), 0);
+}
+
+#[test]
+fn a_full_server_lets_a_restarted_client_back_in() {
+    let (mut server, client) = defaults();
+    server.max_connections = 1;
+    let (mut duo, _, _) = Duo::connected(&server, &client);
+    duo.client = seeded_client(&client, 3, duo.now);
+    let at_client = duo.connect();
+    duo.run(MS(1000), |_, _| true);
+    assert_eq!(duo.client_events, [Event::Connected { connection: at_client }]);
+}
+
+#[test]
+fn a_full_server_says_so_also_to_those_it_had_challenged() {
+    let mut config = ServerConfig::default();
+    config.max_connections = 3;
+    let mut world = World::new(9);
+    let server = world.server(config).expect("server");
+    let clients: Vec<_> = (0..8).map(|_| world.client(ClientConfig::default()).expect("client")).collect();
+    for &client in &clients {
+        // All at once: every CONNECT arrives while the server still has room.
+        world.line(client, server, LinkConfig::new().latency(MS(20))).expect("line");
+        world.connect(client, server).expect("connects");
+    }
+    let (mut connected, mut refused) = (0, 0);
+    let deadline = world.now() + MS(7000);
+    world.run_until(deadline, |world, node, event| {
+        assert!(world.endpoint(server).expect("on").connection_count() <= 3, "over the limit");
+        match event {
+            Event::Connected { .. } if node != server => connected += 1,
+            Event::ConnectFailed { error, .. } => {
+                assert_eq!(error, ConnectError::ServerFull);
+                refused += 1;
+            }
+            Event::Connected { .. } => {}
+            other => panic!("{other:?}"),
+        }
+        false
+    });
+    assert_eq!((connected, refused), (3, 5));
+}
