@@ -1,5 +1,5 @@
-//! The documents say what is: the worked example of PROTOCOL.md is taken apart, and links to headings lead
-//! somewhere.
+//! The documents say what is: the worked example of PROTOCOL.md is taken apart, links to headings lead
+//! somewhere, and the guide names every field.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -134,6 +134,23 @@ fn links_to_headings_lead_somewhere() {
         }
     }
     assert!(links > 20, "{links}");
+}
+
+/// The guide names every field of the configuration, the limits and the figures of a connection.
+#[test]
+fn the_guide_names_every_field() {
+    let guide = read(&root().join("docs/guide.md"));
+    let sources = [include_str!("../../src/config.rs"), include_str!("../../src/stats.rs")].concat();
+    let mut fields = 0;
+    for name in ["ServerConfig", "ClientConfig", "Limits", "ConnectionStats"] {
+        let (_, body) = sources.split_once(&format!("pub struct {name} {{")).expect("the structure");
+        let (body, _) = body.split_once("\n}").expect("its end");
+        for field in body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next()) {
+            assert!(guide.contains(&format!("`{field}`")), "docs/guide.md does not name {name}::{field}");
+            fields += 1;
+        }
+    }
+    assert!(fields > 60, "{fields}");
 }
 
 /// A heading as the anchor that links name it by.
