@@ -5,6 +5,8 @@ mod duo;
 mod handshake;
 mod handshake_limits;
 mod handshake_policy;
+mod hostile;
+mod liveness;
 mod migration;
 mod names;
 mod shell;
