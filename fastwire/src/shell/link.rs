@@ -477,3 +477,93 @@ impl Backlog {
         self.stuck.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Calls(AtomicU32);
+
+    impl Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn hub(change: impl FnOnce(&mut Limits)) -> (Arc<Hub>, Arc<Link>, Arc<Calls>) {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let hub = Hub::new(ChannelLayout::default(), &limits);
+        let id = ConnectionId::new(0, 1);
+        let link = Arc::new(Link::new(id, Arc::clone(&hub)));
+        hub.links.write().unwrap().insert(id, Arc::clone(&link));
+        let calls = Arc::new(Calls::default());
+        hub.serve(Waker::from(Arc::clone(&calls)));
+        (hub, link, calls)
+    }
+
+    #[test]
+    fn the_pump_is_woken_once_until_it_looks_and_again_for_what_is_urgent() {
+        let (hub, link, calls) = hub(|_| {});
+        let called = || calls.0.load(Ordering::Relaxed);
+        let mut backlog = Backlog::default();
+        for round in 0..3 {
+            let before = called();
+            for _ in 0..10 {
+                link.send(Bytes::from_static(b"x"), 0, Pending::Queued).unwrap();
+            }
+            assert_eq!((called(), hub.pending()), (before + 1, Pending::Queued), "round {round}");
+            for _ in 0..10 {
+                link.send(Bytes::from_static(b"x"), 0, Pending::Urgent).unwrap();
+            }
+            assert_eq!((called(), hub.pending()), (before + 2, Pending::Urgent));
+            let links = backlog.start(&hub);
+            assert_eq!(links.len(), 1, "listed once");
+            assert_eq!(std::iter::from_fn(|| links[0].next_order()).count(), 20);
+            backlog.finish(Vec::new());
+            assert_eq!(hub.pending(), Pending::Nothing);
+        }
+    }
+
+    #[test]
+    fn queues_end_at_their_limits_and_give_the_message_back() {
+        let (_, link, _) = hub(|limits| limits.handle_queue_messages = 3);
+        let send = |link: &Link, len| link.send(vec![7; len].into(), 0, Pending::Queued);
+        assert!((0..3).all(|_| send(&link, 1).is_ok()));
+        assert_eq!(send(&link, 2), Err(SendError::QueueFull(vec![7; 2].into())));
+        link.next_order();
+        assert_eq!(send(&link, 2), Ok(()));
+
+        let (_, link, _) = hub(|limits| limits.handle_queue_bytes = 100);
+        assert_eq!(send(&link, 1000), Ok(()), "a single message always fits");
+        assert_eq!(send(&link, 1), Err(SendError::QueueFull(vec![7].into())));
+        link.next_order();
+        assert_eq!(send(&link, 60), Ok(()));
+        assert_eq!(send(&link, 60), Err(SendError::QueueFull(vec![7; 60].into())));
+        assert_eq!(send(&link, 40), Ok(()));
+
+        let (hub, ..) = hub(|_| {});
+        assert!((0..MAX_COMMANDS).all(|_| hub.command(Command::Rebind)));
+        assert!(!hub.command(Command::Rebind));
+    }
+
+    #[test]
+    fn closing_waits_for_what_was_sent_and_kicking_does_not() {
+        let (_, link, _) = hub(|_| {});
+        link.send(Bytes::from_static(b"x"), 0, Pending::Queued).unwrap();
+        link.close();
+        assert_eq!(link.send(Bytes::new(), 0, Pending::Queued), Err(SendError::ConnectionClosed));
+        assert!(matches!(link.next_order(), Some(Order::Message(..))));
+        assert!(matches!(link.next_order(), Some(Order::Close)));
+
+        let (_, link, _) = hub(|_| {});
+        link.send(Bytes::from_static(b"x"), 0, Pending::Queued).unwrap();
+        link.end_with(Order::Kick("out".into()));
+        assert!(matches!(link.next_order(), Some(Order::Kick(_))));
+        assert!(link.next_order().is_none());
+    }
+}

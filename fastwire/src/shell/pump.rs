@@ -84,6 +84,8 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
             }
             Err(error) => {
                 self.report.receive_failed(&error, now);
+                // Whatever the transport left in it has been handled.
+                self.batch.clear();
                 0
             }
         }

@@ -491,3 +491,24 @@ fn shutting_down_turns_newcomers_away_and_drains() {
     assert_eq!(failed(&table.client_events[1]), Some(ConnectError::ServerFull));
     assert_eq!(messages(&table.client_events[0]), [(0, vec![1; 100_000])]);
 }
+
+#[test]
+fn stopping_waits_for_the_last_goodbye() {
+    let network = MemoryNetwork::new();
+    let server = server_on(&network, &ServerConfig::default());
+    let client = client_on(&network, &ClientConfig::default(), 1).spawn(()).unwrap();
+    let mut server = server;
+    let mut heard = Diary::default();
+    while heard.0.is_empty() {
+        server.tick(Instant::now(), &mut heard);
+        std::thread::yield_now();
+    }
+    client.send("before the end", 0).unwrap();
+    while heard.0.len() < 2 {
+        server.tick(Instant::now(), &mut heard);
+        std::thread::yield_now();
+    }
+    server.stop(Duration::from_secs(20), &mut heard);
+    assert_eq!(heard.0[2..], ["disconnect Ada! closed 1"]);
+    client.stop().unwrap();
+}
