@@ -32,6 +32,9 @@ pub struct ServerConfig {
     pub channel_layout: ChannelLayout,
     /// Compression of payloads. Default none.
     pub compression: CompressionConfig,
+    /// Channels whose messages are never compressed: for secrets that stand beside text an attacker may
+    /// choose, whose compressed size would give them away. Default none.
+    pub uncompressed_channels: Vec<u8>,
     /// Congestion control. Default conservative. Ignored where a controller of one's own is set.
     pub congestion: CongestionMode,
     /// Cipher suites allowed, most preferred first. Default AES-128-GCM, then ChaCha20-Poly1305.
@@ -70,6 +73,7 @@ impl Default for ServerConfig {
             handshake_timeout: Duration::from_secs(5),
             channel_layout: ChannelLayout::default(),
             compression: CompressionConfig::default(),
+            uncompressed_channels: Vec::new(),
             congestion: CongestionMode::default(),
             cipher_preference: default_suites(),
             max_retransmits: 15,
@@ -103,6 +107,8 @@ pub struct ClientConfig {
     pub channel_layout: ChannelLayout,
     /// As [`ServerConfig::compression`].
     pub compression: CompressionConfig,
+    /// As [`ServerConfig::uncompressed_channels`].
+    pub uncompressed_channels: Vec<u8>,
     /// As [`ServerConfig::congestion`].
     pub congestion: CongestionMode,
     /// Cipher suites allowed; the first is asked for. Default AES-128-GCM, then ChaCha20-Poly1305.
@@ -140,6 +146,7 @@ impl Default for ClientConfig {
             connect_timeout: Duration::from_secs(5),
             channel_layout: server.channel_layout,
             compression: server.compression,
+            uncompressed_channels: server.uncompressed_channels,
             congestion: server.congestion,
             cipher_preference: server.cipher_preference,
             max_retransmits: server.max_retransmits,
@@ -232,6 +239,7 @@ pub(crate) struct CommonConfig {
     pub(crate) handshake_timeout: Duration,
     pub(crate) channel_layout: ChannelLayout,
     pub(crate) compression: CompressionConfig,
+    pub(crate) uncompressed_channels: Vec<u8>,
     pub(crate) cipher_preference: Vec<CipherSuite>,
     pub(crate) max_retransmits: u32,
     pub(crate) fragment_timeout: Duration,
@@ -261,6 +269,7 @@ macro_rules! common {
             handshake_timeout: c.$handshake,
             channel_layout: c.channel_layout.clone(),
             compression: c.compression.clone(),
+            uncompressed_channels: c.uncompressed_channels.clone(),
             cipher_preference: c.cipher_preference.clone(),
             max_retransmits: c.max_retransmits,
             fragment_timeout: c.fragment_timeout,
@@ -334,6 +343,11 @@ impl CommonConfig {
                 other: "connection_timeout",
                 why: "an idle connection would time out before its first heartbeat; make the interval smaller",
             });
+        }
+        let beyond =
+            self.uncompressed_channels.iter().find(|c| usize::from(**c) >= self.channel_layout.len());
+        if let Some(channel) = beyond {
+            return Err(ConfigError::range("uncompressed_channels", channel, "channels of channel_layout"));
         }
         if self.cipher_preference.is_empty() {
             return Err(ConfigError::range("cipher_preference", "empty", "at least one suite"));

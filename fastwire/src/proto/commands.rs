@@ -90,6 +90,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     ) -> Result<(), SendError> {
         let connection = self.connections.get(id).ok_or(SendError::ConnectionClosed)?;
         let method = connection.session().map(|session| session.compression);
+        let may_compress = may_compress && !self.config.uncompressed_channels.contains(&channel);
         let method = method.filter(|method| may_compress && method.algorithm != Algorithm::None);
         let mut content = FragmentFlags::EMPTY;
         let mut wire = None;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fastwire::compress::{Algorithm, CompressionConfig};
 use fastwire::reliability::DeliveryMode;
 use fastwire::sim::{Ledger, LinkConfig, Loss, NodeId, World};
 use fastwire::{ClientConfig, ConnectionId, DisconnectReason, Event, SendError, ServerConfig};
@@ -139,4 +140,27 @@ fn closing_delivers_what_is_queued_and_tells_the_peer() {
     });
     assert_eq!(got, 50);
     assert_eq!(ends, [(true, DisconnectReason::Graceful), (false, DisconnectReason::Graceful)]);
+}
+
+#[test]
+fn a_channel_set_apart_is_never_compressed() {
+    let text = b"the same words again and again ".repeat(30);
+    let bytes_on = |channel: u8| {
+        let (mut server, mut client) = (ServerConfig::default(), ClientConfig::default());
+        server.compression = CompressionConfig::new(Algorithm::Lz4);
+        client.compression = server.compression.clone();
+        client.uncompressed_channels = vec![1];
+        let line = LinkConfig::new().latency(Duration::from_millis(10));
+        let mut pair = pair(4, line, server, client);
+        let stats = |pair: &mut Pair| {
+            let endpoint = pair.world.endpoint(pair.client).expect("on");
+            endpoint.connection_stats(pair.at_client).expect("connected").bytes_sent
+        };
+        let before = stats(&mut pair);
+        pair.world.send(pair.client, pair.at_client, &text, channel).expect("queued");
+        pair.world.poke(pair.client);
+        stats(&mut pair) - before
+    };
+    assert!(bytes_on(0) < 200);
+    assert!(bytes_on(1) > text.len() as u64);
 }
