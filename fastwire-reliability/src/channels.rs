@@ -238,12 +238,16 @@ impl Channels {
             return Ok(());
         }
         let mut any = false;
+        // One of ours acknowledges every copy, so while it acknowledges anything one packet's delay is only bad luck.
+        let progress = self.recovery.stalled_since().filter(|_| self.peer == Peer::Own);
         for (index, channel) in self.channels.iter_mut().enumerate() {
             let Some(outbox) = channel.outbox.as_mut() else { continue };
             while let Some((number, sent)) = outbox.space.oldest_in_flight() {
                 let repeats = sent.sends - 1;
-                let given_up = repeats >= self.config.max_retransmits
-                    && now.saturating_duration_since(sent.first_at) >= self.config.connection_timeout;
+                let waited =
+                    now.saturating_duration_since(progress.map_or(sent.first_at, |at| at.max(sent.first_at)));
+                let given_up =
+                    repeats >= self.config.max_retransmits && waited >= self.config.connection_timeout;
                 if given_up {
                     let (channel, sequence) = (index as u8, u32::try_from(number).unwrap_or(u32::MAX));
                     return Err(GiveUp::MaxRetransmits { channel, sequence, repeats });

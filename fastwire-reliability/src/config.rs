@@ -119,6 +119,11 @@ impl Quota {
     /// Nothing but unreliable packets may leave.
     pub const NONE: Self = Self { packets: 0, bytes: 0 };
 
+    /// Whether the controller leaves it to the connection how many packets are in flight.
+    pub(crate) const fn is_unlimited(self) -> bool {
+        self.packets == u32::MAX && self.bytes == u64::MAX
+    }
+
     pub(crate) const fn is_open(self) -> bool {
         self.packets > 0 && self.bytes > 0
     }

@@ -76,6 +76,8 @@ pub(crate) struct Recovery {
     in_flight_packets: u32,
     /// Those in flight that were sent once: their acknowledgement will be a valid sample.
     fresh_in_flight: u32,
+    /// How many repeats may be in flight where no controller says so: the others are in flight for the first time.
+    repeat_window: u32,
     /// The last transmission's place among all.
     order: u64,
     /// Losses of packets sent before this belong to an event already told.
@@ -103,6 +105,11 @@ struct Acked {
 /// Rightful repeats after which a raised threshold comes down again (RFC 8985 §6.2 step 4: 16 recoveries).
 const RIGHTFUL_TO_LOWER: u32 = 16;
 
+/// Repeats in flight that a connection without a congestion window begins with, and never falls below: what was lost
+/// because a queue overflowed would only overflow it again if it all came back at once.
+const FIRST_REPEAT_WINDOW: u32 = 32;
+const MIN_REPEAT_WINDOW: u32 = 16;
+
 /// How long a valid sample stands before a packet on an unreliable channel may give another.
 const SAMPLE_AGE: Duration = Duration::from_millis(250);
 
@@ -121,6 +128,7 @@ impl Recovery {
             in_flight_bytes: 0,
             in_flight_packets: 0,
             fresh_in_flight: 0,
+            repeat_window: FIRST_REPEAT_WINDOW,
             order: 0,
             recovery_start: None,
             threshold: 0,
@@ -175,6 +183,12 @@ impl Recovery {
     pub(crate) fn has_fresh(&self) -> bool {
         let enough = if self.backoff > 0 && self.backoff.is_multiple_of(2) { 2 } else { 1 };
         self.fresh_in_flight >= enough
+    }
+
+    /// Whether another repeat may leave where no congestion window limits what is in flight. The room for them doubles
+    /// with every round trip that acknowledges them (RFC 5681 §3.1) and halves with every time-out.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.in_flight_packets - self.fresh_in_flight < self.repeat_window
     }
 
     /// The time a packet gets to be acknowledged: RTO, doubled for each time-out in a row (RFC 6298 §5.5, PROTOCOL
@@ -331,6 +345,7 @@ impl Recovery {
     pub(crate) fn expired(&mut self, now: Instant, out: &mut Outcome) {
         self.judge(now, true, out);
         self.backoff = self.backoff.saturating_add(1);
+        self.repeat_window = (self.repeat_window / 2).max(MIN_REPEAT_WINDOW);
         self.last_expiry = Some(now);
     }
 
@@ -383,6 +398,7 @@ impl Recovery {
             }
             space.note_latest(order, MAX_THRESHOLD.min(self.threshold as usize));
         } else {
+            self.repeat_window = self.repeat_window.saturating_add(1);
             self.ambiguous |= early || !self.rtt.is_measured();
             if early && state == State::InFlight {
                 self.was_spurious(true, out);

@@ -77,7 +77,8 @@ impl Channels {
                 return Some(outgoing);
             }
         }
-        if let Some(outgoing) = self.next_repeat() {
+        let may_repeat = !quota.is_unlimited() || self.recovery.may_repeat();
+        if may_repeat && let Some(outgoing) = self.next_repeat() {
             self.repeated_last = true;
             return Some(outgoing);
         }
