@@ -69,6 +69,11 @@ impl<C: Cipher> Opener<C> {
         Self { cipher, plaintext, limit, forgeries: 0, window: ReplayWindow::new() }
     }
 
+    /// The highest nonce opened; 0 before the first.
+    pub const fn highest(&self) -> u64 {
+        self.window.highest()
+    }
+
     /// Whether packets travel bare (suite 0).
     pub const fn is_plaintext(&self) -> bool {
         self.plaintext

@@ -83,23 +83,35 @@ impl<C: Cipher> Session<C> {
         Framing { token, batched: self.batched() }
     }
 
-    /// Where the packets of a received datagram lie, framed as negotiated. Empty: not so framed.
+    /// Where the packets of a received datagram lie: framed as negotiated, or else in the first way that fits. Empty: none.
+    ///
+    /// RESPONSE is never framed. And a CONNECT or CHALLENGE of which a bit flipped on its way can leave the two sides with
+    /// the same keys and different ideas of the framing, or of the token: that must not make them deaf to each
+    /// other. A token finds a connection; what proves the sender is the AEAD.
     pub(crate) fn split(&self, datagram: &[u8]) -> PacketRanges {
-        let start = match (self.side, self.migration_token) {
-            (Side::Server, Some(token)) if datagram.starts_with(&token) => token.len(),
-            (Side::Server, Some(_)) => return PacketRanges::new(),
-            _ => 0,
+        let token = match (self.side, self.migration_token) {
+            (Side::Server, Some(token)) => Some(token),
+            _ => None,
         };
-        let Some(body) = datagram.get(start..) else { return PacketRanges::new() };
-        if !self.batched() {
-            return PacketRanges::from_slice(&[(start, datagram.len())]);
+        let agreed = (token.map_or(0, |token| token.len()), self.batched());
+        if !self.is_sealed() {
+            let is_ours = token.is_none_or(|token| datagram.starts_with(&token));
+            return if is_ours { lay_out(datagram, agreed) } else { PacketRanges::new() };
         }
-        let mut ranges = PacketRanges::new();
-        let Ok(mut cursor) = BatchCursor::new(body) else { return ranges };
-        while let Some(entry) = cursor.next(body) {
-            ranges.push((start + entry.start, start + entry.end));
-        }
-        ranges
+        let others = [(agreed.0, !agreed.1), (0, agreed.1), (0, !agreed.1)];
+        let mut layouts = std::iter::once(agreed).chain(others).map(|layout| lay_out(datagram, layout));
+        let fitting =
+            layouts.find(|ranges| ranges.first().is_some_and(|first| self.is_plausible(datagram, *first)));
+        fitting.unwrap_or_else(|| lay_out(datagram, agreed))
+    }
+
+    /// Whether a sealed packet may lie there: its nonce is not far beyond those seen.
+    fn is_plausible(&self, datagram: &[u8], (start, end): (usize, usize)) -> bool {
+        let packet = datagram.get(start..end).unwrap_or_default();
+        let nonce = packet.first_chunk().map_or(0, |nonce| u64::from_le_bytes(*nonce));
+        packet.len() >= fastwire_wire::WIRE_OVERHEAD
+            && nonce.saturating_sub(self.opener.highest()) < PLAUSIBLE_AHEAD
+            && nonce > 0
     }
 
     /// Opens one packet in place; gives where its plaintext lies.
@@ -115,6 +127,12 @@ impl<C: Cipher> Session<C> {
             end: start + opened.range.end,
             newest: opened.newest,
         })
+    }
+
+    /// Whether two sessions seal with the same keys.
+    pub(crate) fn has_keys_of(&self, other: &Self) -> bool {
+        let are_one = self.is_sealed() || self.token == other.token;
+        self.suite == other.suite && self.keys.c2s() == other.keys.c2s() && are_one
     }
 
     /// Features in use.
@@ -145,6 +163,23 @@ pub(crate) struct OpenedPacket {
     pub(crate) end: usize,
     /// Its nonce is above all before it.
     pub(crate) newest: bool,
+}
+
+/// So many packets in a row are never lost on a connection that lives.
+const PLAUSIBLE_AHEAD: u64 = 1 << 20;
+
+/// The packets of a datagram, if it begins with a token of this length and is batched or not.
+fn lay_out(datagram: &[u8], (token, batched): (usize, bool)) -> PacketRanges {
+    let Some(body) = datagram.get(token..) else { return PacketRanges::new() };
+    if !batched {
+        return PacketRanges::from_slice(&[(token, datagram.len())]);
+    }
+    let mut ranges = PacketRanges::new();
+    let Ok(mut cursor) = BatchCursor::new(body) else { return ranges };
+    while let Some(entry) = cursor.next(body) {
+        ranges.push((token + entry.start, token + entry.end));
+    }
+    ranges
 }
 
 /// No compression.

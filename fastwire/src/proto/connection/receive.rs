@@ -264,29 +264,19 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     }
 }
 
-/// Opens every packet of a datagram, framed as negotiated; failing that, as a lone RESPONSE, which is
-/// never framed.
+/// Opens every packet of a datagram.
 fn open_datagram<C: Cipher>(
     session: &mut Session<C>,
     datagram: &mut BytesMut,
     counters: &mut Counters,
 ) -> OpenedPackets {
     let mut opened = OpenedPackets::new();
-    let ranges = session.split(datagram);
-    for range in &ranges {
-        match session.open(datagram, *range) {
+    for range in session.split(datagram) {
+        match session.open(datagram, range) {
             Ok(packet) => opened.push(packet),
             Err(OpenError::Replayed { .. }) => counters.replayed += 1,
             Err(_) => counters.forged += 1,
         }
-    }
-    let whole = (0, datagram.len());
-    if opened.is_empty()
-        && ranges.as_slice() != [whole]
-        && session.is_sealed()
-        && let Ok(packet) = session.open(datagram, whole)
-    {
-        opened.push(packet);
     }
     opened
 }

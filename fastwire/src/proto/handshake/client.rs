@@ -30,7 +30,7 @@ const SECOND_PORT: Duration = Duration::from_secs(1);
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// How long a bare refusal waits for a valid CHALLENGE that would belie it.
 const GRACE: Duration = Duration::from_millis(500);
-/// CHALLENGEs answered in one handshake.
+/// CHALLENGEs answered in one attempt.
 const MAX_CANDIDATES: usize = 4;
 /// Addresses of one name tried.
 const MAX_ADDRESSES: usize = 8;
@@ -195,8 +195,10 @@ impl<C: Cipher> ClientHandshake<C> {
         self.attempts.iter().any(|attempt| attempt.remote == remote)
     }
 
-    /// Answers a CHALLENGE: at most [`MAX_CANDIDATES`] different ones, each token once. Gives whether it
-    /// was taken.
+    /// Answers a CHALLENGE: at most [`MAX_CANDIDATES`] different ones of an attempt. Gives whether it was taken.
+    ///
+    /// Different ones are those that give different keys: with a bit of its public key flipped on the way, a CHALLENGE must not
+    /// stand in the way of its own sound copy; and a copy that gives the same keys must not start their nonces anew.
     pub(crate) fn handle_challenge(
         &mut self,
         challenge: &Challenge,
@@ -205,9 +207,8 @@ impl<C: Cipher> ClientHandshake<C> {
         suites: &dyn CipherSuites<Cipher = C>,
         now: Instant,
     ) -> bool {
-        if self.candidates.len() >= MAX_CANDIDATES
-            || self.candidates.iter().any(|candidate| candidate.session.token == challenge.token)
-        {
+        let answered = self.candidates.iter().filter(|c| c.remote == remote && c.socket == socket).count();
+        if answered >= MAX_CANDIDATES {
             return false;
         }
         let attempt = self.attempts.iter_mut().find(|a| a.remote == remote && a.socket == socket);
@@ -231,6 +232,9 @@ impl<C: Cipher> ClientHandshake<C> {
         let Ok(session) = Session::agree(Side::Client, &attempt.keys, &server, terms, suites) else {
             return false;
         };
+        if self.candidates.iter().any(|candidate| candidate.session.has_keys_of(&session)) {
+            return false;
+        }
         attempt.answered = true;
         self.refused = None;
         let rtt = attempt.asked_once.map(|at| now.saturating_duration_since(at));
