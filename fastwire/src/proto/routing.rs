@@ -48,6 +48,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
         match bare {
             Some(BareControl::Connect(connect)) => {
+                if let Some(id) = known {
+                    // Whoever asks may be the silent peer itself, and the CHALLENGE alone would make it give up.
+                    self.with_connection(id, |connection, _| connection.on_asked_after());
+                }
                 let late = known.and_then(|id| self.connections.get(id));
                 if late.is_some_and(|connection| connection.began_with(&connect.public_key)) {
                     self.stats.connects_received += 1;

@@ -12,8 +12,10 @@ use crate::{ConnectionError, ConnectionState, DisconnectReason};
 
 /// DISCONNECT goes out this often, one RTO apart (PROTOCOL A6).
 const FAREWELLS: u8 = 3;
-/// CONNECTED is repeated at doubling intervals up to this one: one may be lost, and none is acknowledged.
-const CONNECTED_INTERVAL_MAX: Duration = Duration::from_secs(10);
+/// CONNECTED is repeated at growing intervals from the first to the last of these: any may be lost, and none is
+/// acknowledged. As long as the peer has heard none it takes us for foreign, and plans to forget after 5 s what it could
+/// not deliver (PROTOCOL A6 rule 4): by then more than twenty have left.
+const CONNECTED_INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 
 impl<C: Cipher, G: CongestionController> Connection<C, G> {
     /// Does what is due. What then has to leave, leaves with the next transmit.
@@ -145,7 +147,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
 
     pub(super) fn on_connected_sent(&mut self, now: Instant) {
         self.owed.connected = false;
-        let next = (self.connected_interval * 2).max(self.channels.rto()).min(CONNECTED_INTERVAL_MAX);
+        let (first, last) = CONNECTED_INTERVALS;
+        let next = (self.connected_interval + self.connected_interval / 8).clamp(first, last);
         self.connected_interval = next;
         self.next_connected = Some(now + next);
     }

@@ -164,7 +164,6 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         channels_config.connection_timeout = config.connection_timeout;
         let mut connection = Self {
             side,
-            client_key: None,
             state: ConnectionState::Connecting,
             path: Path::new(socket, remote),
             session: None,
@@ -173,6 +172,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             channels: Channels::new(config.channel_layout.clone(), &channels_config, profile),
             pressure: Pressure::new(controller),
             own_peer: false,
+            client_key: None,
             established_at: None,
             last_heard: now,
             last_sent: now,
@@ -438,9 +438,14 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         }
     }
 
+    /// The peer asks, beside this connection, whether it is still there: it is.
+    pub(crate) fn on_asked_after(&mut self) {
+        self.owed.heartbeat = true;
+    }
+
     /// Takes over from a connection that was given up: its handshake so far.
     pub(crate) fn take_revival(&mut self, now: Instant) -> Option<(Box<Revival>, Challenge)> {
-        let challenge = *self.revival.as_ref()?.verdict(now)?;
+        let challenge = *self.revival.as_ref()?.verdict(self.own_peer, now)?;
         Some((self.revival.take()?, challenge))
     }
 

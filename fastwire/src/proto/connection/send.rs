@@ -43,7 +43,10 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
                     sent += bytes as u64;
                     self.on_packet_sent(next, bytes, now);
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    self.put_back(next);
+                    break;
+                }
                 Err(Refused::Full) => {
                     self.put_back(next);
                     more = true;
