@@ -107,6 +107,7 @@ pub struct LinkConfig {
     pub(super) duplicate: f64,
     pub(super) reorder: Option<(f64, Reorder)>,
     pub(super) corrupt: f64,
+    pub(super) corrupt_burst: u32,
     pub(super) rate: Option<u64>,
     pub(super) overhead: usize,
     pub(super) queue_packets: usize,
@@ -128,6 +129,7 @@ impl LinkConfig {
             duplicate: 0.0,
             reorder: None,
             corrupt: 0.0,
+            corrupt_burst: 1,
             rate: None,
             overhead: 28,
             queue_packets: 1000,
@@ -174,6 +176,12 @@ impl LinkConfig {
     #[must_use]
     pub fn corrupt(self, share: f64) -> Self {
         Self { corrupt: share, ..self }
+    }
+
+    /// Corruption hits always this many in a row. At least 1; default 1.
+    #[must_use]
+    pub fn corrupt_burst(self, length: u32) -> Self {
+        Self { corrupt_burst: length, ..self }
     }
 
     /// What the bottleneck passes, in bits per second, headers included. Default no bottleneck.
@@ -262,6 +270,7 @@ impl LinkConfig {
             ("mtu", self.mtu == 0, "use a blackout to let nothing pass"),
             ("reorder depth", depth == 0, "set the share to 0 for none"),
             ("loss burst length", length == 0, "set the rate to 0 for none"),
+            ("corrupt_burst", self.corrupt_burst == 0, "set the share to 0 for none"),
         ] {
             if is_zero {
                 return Err(LinkConfigError::Zero { name, hint });
@@ -316,6 +325,7 @@ mod tests {
             (ge(0.0, 0.0, 0.0, f64::NAN), "loss bad is NaN"),
             (new().duplicate(1.1), "duplicate is 1.1"),
             (new().corrupt(-1.0), "corrupt is -1"),
+            (new().corrupt_burst(0), "corrupt_burst is 0"),
             (new().reorder(1.5, Reorder::Delay(MS)), "reorder is 1.5"),
             (new().reorder(0.5, Reorder::Depth { depth: 0, at_most: MS }), "reorder depth is 0"),
             (new().rate(0), "rate is 0"),

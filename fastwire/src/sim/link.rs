@@ -71,6 +71,8 @@ pub struct Link<M = ()> {
     bottleneck: Bottleneck,
     /// Datagrams still to be lost in the burst under way.
     burst_left: u32,
+    /// Datagrams still to be corrupted in the burst under way.
+    corrupt_left: u32,
     /// Gilbert–Elliott: in the bad state.
     is_bad: bool,
     /// The latest arrival so far of a datagram that kept its place.
@@ -111,6 +113,7 @@ impl<M: Clone> Link<M> {
             outage: None,
             bottleneck: Bottleneck::default(),
             burst_left: 0,
+            corrupt_left: 0,
             is_bad: false,
             newest: None,
             sequence: 0,
@@ -135,6 +138,7 @@ impl<M: Clone> Link<M> {
         self.config = config;
         self.newest = None;
         self.burst_left = 0;
+        self.corrupt_left = 0;
         self.is_bad = false;
         Ok(())
     }
@@ -220,19 +224,7 @@ impl<M: Clone> Link<M> {
         match self.config.loss {
             Loss::None => false,
             Loss::Bernoulli { rate } => self.rng.chance(rate),
-            Loss::Bursts { rate, length } => {
-                if self.burst_left == 0 {
-                    // In a long run (1 − s)/s datagrams pass between two bursts that start with probability s, so
-                    // rate = length / (length + (1 − s)/s).
-                    let start = rate / (f64::from(length) * (1.0 - rate) + rate);
-                    if !self.rng.chance(start) {
-                        return false;
-                    }
-                    self.burst_left = length;
-                }
-                self.burst_left -= 1;
-                true
-            }
+            Loss::Bursts { rate, length } => in_burst(&mut self.rng, &mut self.burst_left, rate, length),
             Loss::GilbertElliott { enter, leave, good, bad } => {
                 let change = if self.is_bad { leave } else { enter };
                 self.is_bad ^= self.rng.chance(change);
@@ -244,7 +236,8 @@ impl<M: Clone> Link<M> {
     /// The bytes that arrive.
     fn copy(&mut self, datagram: &[u8]) -> BytesMut {
         let mut bytes = self.pool.copy(datagram);
-        if !bytes.is_empty() && self.rng.chance(self.config.corrupt) {
+        let (rate, length) = (self.config.corrupt, self.config.corrupt_burst);
+        if !bytes.is_empty() && in_burst(&mut self.rng, &mut self.corrupt_left, rate, length) {
             let bit = self.rng.below(bytes.len() as u64 * 8);
             if let Some(byte) = bytes.get_mut((bit / 8) as usize) {
                 *byte ^= 1 << (bit % 8);
@@ -331,6 +324,22 @@ impl<M: Clone> Link<M> {
             self.held_until.pop_front();
         }
     }
+}
+
+/// Whether chance strikes now, where it strikes `length` times in a row and at `rate` in all. `left`: strikes still to come
+/// of the burst under way.
+fn in_burst(rng: &mut Rng, left: &mut u32, rate: f64, length: u32) -> bool {
+    if *left == 0 {
+        // In a long run (1 − s)/s datagrams pass between two bursts that start with probability s, so
+        // rate = length / (length + (1 − s)/s).
+        let start = rate / (f64::from(length) * (1.0 - rate) + rate);
+        if !rng.chance(start) {
+            return false;
+        }
+        *left = length;
+    }
+    *left -= 1;
+    true
 }
 
 /// A delivery out of line, ordered by its time and then by its sending.
