@@ -1,5 +1,6 @@
 //! The facade's integration tests.
 
+mod bad_lines;
 mod docs;
 mod duo;
 mod handshake;
