@@ -21,8 +21,8 @@ pub struct Run {
     pub profile: Profile,
     /// The form for continuous integration: at most about ten seconds.
     pub quick: bool,
-    /// Where pseudo-random choices start; a run with the same seed makes the same ones.
-    pub seed: u64,
+    /// The one pseudo-random run to repeat, alone and verbosely, of a check that consists of many; `None`: all.
+    pub seed: Option<u64>,
 }
 
 /// Which of the protocol's profiles a check exercises.

@@ -11,6 +11,7 @@ mod options;
 pub mod outside;
 pub mod relay;
 mod report;
+mod scenario;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -67,11 +68,13 @@ fn perform(options: &Options, checks: &[Box<dyn Check>]) -> Vec<Row> {
 /// A check that panics has fallen short; the others still run.
 fn guarded(check: &dyn Check, run: &Run) -> Outcome {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check.run(run)));
-    result.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Outcome::fell_short(format!("panicked: {text}"))
-    })
+    result.unwrap_or_else(|panic| Outcome::fell_short(format!("panicked: {}", panic_text(panic.as_ref()))))
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 #[cfg(test)]
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_check_that_panics_has_fallen_short() {
-        let outcome = guarded(&Panics, &Run { profile: Profile::Base, quick: true, seed: 1 });
+        let outcome = guarded(&Panics, &Run { profile: Profile::Base, quick: true, seed: None });
         assert!(!outcome.ok && outcome.figure.contains("seed 7"));
     }
 }

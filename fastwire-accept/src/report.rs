@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn row(outcome: Outcome) -> Row {
-        let run = Run { profile: Profile::Base, quick: false, seed: 3 };
+        let run = Run { profile: Profile::Base, quick: false, seed: None };
         Row::new("R1", &run, outcome, Duration::from_secs(412))
     }
 

@@ -1,0 +1,66 @@
+//! What happened in simulated runs, added up.
+
+use std::ops::AddAssign;
+
+use fastwire::sim::{LinkStats, World};
+
+/// Sums and extremes over runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    /// What the lines did.
+    pub(crate) lines: LinkStats,
+    /// Of what they lost: in bursts.
+    pub(crate) lost_in_bursts: u64,
+    pub(crate) sent: u64,
+    pub(crate) delivered: u64,
+    /// Packets repeated, and repeated in vain.
+    pub(crate) retransmits: u64,
+    pub(crate) spurious: u64,
+    /// Packets that left for the first time or again.
+    pub(crate) packets: u64,
+    /// The largest answer to an unproven address, relative to what it sent.
+    pub(crate) amplification: f64,
+    /// (key, nonce) pairs used twice.
+    pub(crate) nonces_reused: u64,
+    /// Runs repeated and found equal, datagram for datagram.
+    pub(crate) replayed: u64,
+    /// Seconds of virtual time.
+    pub(crate) seconds: f64,
+}
+
+impl Tally {
+    /// Adds what the network and the meters of a world show; an error if a law of all worlds is broken.
+    pub(crate) fn close(&mut self, world: &mut World) -> Result<(), String> {
+        let report = world.report();
+        self.lines += world.network().stats();
+        self.amplification = self.amplification.max(report.amplification);
+        self.nonces_reused += report.nonces_reused;
+        self.seconds += world.elapsed().as_secs_f64();
+        if report.nonces_reused > 0 {
+            return Err(format!("{} nonces used twice under one key", report.nonces_reused));
+        }
+        if report.oversized > 0 {
+            return Err(format!("{} datagrams above the MTU", report.oversized));
+        }
+        if report.amplification > super::MAX_AMPLIFICATION {
+            return Err(format!("a stranger was answered with {:.2} times his bytes", report.amplification));
+        }
+        Ok(())
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.lines += other.lines;
+        self.lost_in_bursts += other.lost_in_bursts;
+        self.sent += other.sent;
+        self.delivered += other.delivered;
+        self.retransmits += other.retransmits;
+        self.spurious += other.spurious;
+        self.packets += other.packets;
+        self.amplification = self.amplification.max(other.amplification);
+        self.nonces_reused += other.nonces_reused;
+        self.replayed += other.replayed;
+        self.seconds += other.seconds;
+    }
+}

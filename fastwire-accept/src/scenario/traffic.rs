@@ -1,0 +1,193 @@
+//! Messages on all channels in both directions, each judged when it arrives.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fastwire::reliability::DeliveryMode;
+use fastwire::sim::Ledger;
+use fastwire::{Event, SendError};
+
+use super::Duo;
+
+/// What is sent on each channel in each direction.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The lengths of the messages, by channel.
+    pub(crate) lengths: [Vec<u32>; 4],
+    /// How many are offered at once on a channel.
+    pub(crate) burst: usize,
+    /// Time between two bursts.
+    pub(crate) pause: Duration,
+    /// By when everything reliable must have arrived, counted from the start.
+    pub(crate) within: Duration,
+    /// How long to go on after that, to see what should not arrive.
+    pub(crate) afterwards: Duration,
+}
+
+/// One direction of one channel.
+struct Lane {
+    up: bool,
+    channel: u8,
+    ledger: Ledger,
+    waiting: VecDeque<u32>,
+}
+
+/// Traffic under way.
+pub(crate) struct Traffic {
+    lanes: Vec<Lane>,
+    burst: usize,
+    pause: Duration,
+}
+
+/// How often a run that is followed from close tells where it is.
+const TELL: Duration = Duration::from_secs(1);
+
+impl Traffic {
+    /// Traffic as planned, the same in both directions but for the content.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let lanes = [true, false].into_iter().flat_map(|up| {
+            DeliveryMode::ALL.into_iter().zip(&plan.lengths).enumerate().map(
+                move |(channel, (mode, lengths))| Lane {
+                    up,
+                    channel: channel as u8,
+                    ledger: Ledger::new(mode, u64::from(up) << 32 | channel as u64),
+                    waiting: lengths.iter().copied().collect(),
+                },
+            )
+        });
+        Self { lanes: lanes.collect(), burst: plan.burst, pause: plan.pause }
+    }
+
+    /// Carries out a plan over a connection that must hold.
+    pub(crate) fn run(plan: &Plan, duo: &mut Duo) -> Result<Self, String> {
+        Self::run_with(plan, duo, |_| Ok(()))
+    }
+
+    /// As `run`; `meanwhile` may change the world before each burst.
+    pub(crate) fn run_with(
+        plan: &Plan,
+        duo: &mut Duo,
+        mut meanwhile: impl FnMut(&mut Duo) -> Result<(), String>,
+    ) -> Result<Self, String> {
+        let mut traffic = Self::new(plan);
+        let began = duo.world.now();
+        let deadline = began + plan.within;
+        let mut tell = began;
+        while !traffic.is_complete() {
+            if duo.world.now() >= deadline {
+                return Err(format!("not complete within {:?}: {}", plan.within, traffic.missing()));
+            }
+            if duo.verbose && duo.world.now() >= tell {
+                tell = duo.world.now() + TELL;
+                traffic.tell(duo)?;
+            }
+            meanwhile(duo)?;
+            traffic.offer(duo)?;
+            let until =
+                (duo.world.now() + if traffic.is_offered() { TELL } else { traffic.pause }).min(deadline);
+            while let Some((node, event)) = duo.next_event(until) {
+                traffic.judge(duo, node == duo.server, event)?;
+                if traffic.is_offered() && traffic.is_complete() {
+                    break;
+                }
+            }
+        }
+        let until = duo.world.now() + plan.afterwards;
+        while let Some((node, event)) = duo.next_event(until) {
+            traffic.judge(duo, node == duo.server, event)?;
+        }
+        traffic.tell(duo)?;
+        Ok(traffic)
+    }
+
+    /// Messages sent, and messages delivered.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let sum = |of: fn(&Ledger) -> usize| self.lanes.iter().map(|lane| of(&lane.ledger) as u64).sum();
+        (sum(Ledger::sent), sum(Ledger::delivered))
+    }
+
+    /// Offers what is due of each lane; what finds the queue full waits for the next time.
+    fn offer(&mut self, duo: &mut Duo) -> Result<(), String> {
+        for lane in &mut self.lanes {
+            let (node, id) = if lane.up { (duo.client, duo.at_client) } else { (duo.server, duo.at_server) };
+            for _ in 0..self.burst {
+                let Some(&len) = lane.waiting.front() else { break };
+                match duo.world.send(node, id, lane.ledger.message(len as usize), lane.channel) {
+                    Ok(()) => lane.ledger.on_sent(len as usize),
+                    Err(SendError::QueueFull(_)) => break,
+                    Err(error) => return Err(format!("channel {}: {error}", lane.channel)),
+                }
+                lane.waiting.pop_front();
+            }
+        }
+        duo.world.poke(duo.client);
+        duo.world.poke(duo.server);
+        Ok(())
+    }
+
+    /// Takes an event: a message must keep the law of its lane, anything else should not happen.
+    fn judge(&mut self, duo: &Duo, up: bool, event: Event) -> Result<(), String> {
+        let side = if up { "server" } else { "client" };
+        let Event::Message { connection, channel, data } = event else {
+            return Err(format!("{side} after {:.3} s: {event:?}", duo.world.elapsed().as_secs_f64()));
+        };
+        if connection != if up { duo.at_server } else { duo.at_client } {
+            return Err(format!("{side}: a message on another connection"));
+        }
+        let lane = self.lanes.iter_mut().find(|lane| lane.up == up && lane.channel == channel);
+        let lane = lane.ok_or_else(|| format!("{side}: a message on channel {channel}"))?;
+        lane.ledger.on_delivered(&data).map_err(|law| format!("{side}: {law}"))
+    }
+
+    fn is_offered(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.waiting.is_empty())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_offered() && self.lanes.iter().all(|lane| lane.ledger.is_complete())
+    }
+
+    fn missing(&self) -> String {
+        let incomplete =
+            self.lanes.iter().filter(|lane| !lane.waiting.is_empty() || !lane.ledger.is_complete());
+        let lines = incomplete.map(|lane| {
+            let Lane { up, channel, ledger, waiting } = lane;
+            let way = if *up { "up" } else { "down" };
+            format!(
+                "channel {channel} {way} {} of {} (+{})",
+                ledger.delivered(),
+                ledger.sent(),
+                waiting.len()
+            )
+        });
+        lines.collect::<Vec<_>>().join(", ")
+    }
+
+    fn tell(&self, duo: &mut Duo) -> Result<(), String> {
+        if !duo.verbose {
+            return Ok(());
+        }
+        let [down, up] = duo.stats()?;
+        for (name, end) in [("server", down), ("client", up)] {
+            duo.say(format_args!(
+                "{name}: rtt {:?} rto {:?} cwnd {:?} in flight {} queued {} loss {:.2} repeats {} in vain {} sent {} received {} replayed {} forged {} malformed {} over budget {}",
+                end.rtt,
+                end.rto,
+                end.congestion_window,
+                end.packets_in_flight,
+                end.send_queue_bytes,
+                end.packet_loss,
+                end.retransmits,
+                end.spurious_retransmits,
+                end.packets_sent,
+                end.packets_received,
+                end.replayed,
+                end.forged,
+                end.malformed,
+                end.over_budget,
+            ));
+        }
+        duo.say(format_args!("to come: {}", self.missing()));
+        Ok(())
+    }
+}
