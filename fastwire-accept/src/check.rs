@@ -25,6 +25,13 @@ pub struct Run {
     pub seed: Option<u64>,
 }
 
+impl Run {
+    /// Where pseudo-random choices start in a check that is one single run.
+    pub fn start(&self) -> u64 {
+        self.seed.unwrap_or(1)
+    }
+}
+
 /// Which of the protocol's profiles a check exercises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {

@@ -13,7 +13,7 @@ cargo xtask accept ID... [OPTIONS]
   ID               a line of docs/acceptance.md, such as R1; a letter alone is every built line of its table
   --quick          the form for continuous integration, about ten seconds a line
   --profile NAME   base or extended; otherwise every profile the line is built for
-  --seed N         of a check over many seeds, this one alone, told in detail
+  --seed N         of a check over many seeds this one alone, told in detail; else where chance starts (default 1)
   --json FILE      also write the results there
   --list [ID...]   what there is and what is not built yet; with IDs, exit code 2 unless all are built
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastwire::congestion::CongestionMode;
 use fastwire::crypto::CipherSuite;
 use fastwire::sim::{LinkConfig, NodeId, Sighting, World};
-use fastwire::wire::PacketHeader;
+use fastwire::wire::{PacketHeader, WIRE_OVERHEAD};
 
 use crate::check::{Check, Outcome, Profile, Run};
 use crate::scenario::{Duo, Makings, Plan, Tally, Traffic, run_seeds};
@@ -22,6 +22,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(2);
 const MAX_COPIES: u32 = 4;
 const MAX_MEAN: f64 = 1.0;
 const AFTER_STEP: usize = 100;
+const MESSAGE_LEN: u32 = 60;
 
 /// R3.
 pub(super) struct Outages;
@@ -90,7 +91,7 @@ fn makings(line: LinkConfig, seed: u64) -> Makings {
 /// Small messages on all channels, at the pace of a game.
 fn plan(messages: usize) -> Plan {
     Plan {
-        lengths: [(); 4].map(|()| vec![60; messages]),
+        lengths: [(); 4].map(|()| vec![MESSAGE_LEN; messages]),
         burst: 1,
         pause: 16 * MS,
         within: 300 * SECOND,
@@ -118,12 +119,17 @@ fn one_outage(seed: u64, verbose: bool) -> Result<Findings, String> {
     let first = Arc::new(Mutex::new(HashMap::new()));
     let seen = Arc::clone(&first);
     duo.world.watch(move |sighting: &Sighting<'_>| {
-        if sighting.arrived && sighting.at > until {
+        // Longer than anything but a packet with a message.
+        let carries = sighting.bytes.len() >= MESSAGE_LEN as usize + WIRE_OVERHEAD + PacketHeader::MIN_LEN;
+        if sighting.arrived && sighting.at > until && carries {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.entry(sighting.to).or_insert(sighting.at);
         }
     });
-    Traffic::run(&plan(900), &mut duo)?;
+    // Reliable messages alone: unreliable ones never stop leaving.
+    let mut plan = plan(900);
+    plan.lengths[2..].iter_mut().for_each(Vec::clear);
+    Traffic::run(&plan, &mut duo)?;
     let first = first.lock().unwrap_or_else(PoisonError::into_inner);
     let back = first.values().max().filter(|_| first.len() == 2).map(|at| *at - until);
     let back = back.ok_or("nothing came through after the outage")?;
@@ -176,13 +182,12 @@ struct Copies {
 }
 
 impl Copies {
-    /// The most spurious copies of any packet, and the mean over the first hundred packets in flight at the step or sent
-    /// after it, of the worse direction.
+    /// The most spurious copies of any packet, and the mean over the first hundred packets after the step, of the worse
+    /// direction.
     fn after_step(&self) -> (u32, f64) {
         let most = self.packets.values().map(|(_, copies)| *copies).max().unwrap_or_default();
         let mean = |way: bool| {
-            let since = self.step_at.saturating_sub(20 * MS);
-            let after = self.packets.iter().filter(|((up, ..), (at, _))| *up == way && *at >= since);
+            let after = self.packets.iter().filter(|((up, ..), (at, _))| *up == way && *at >= self.step_at);
             let mut after: Vec<_> = after.map(|(_, packet)| *packet).collect();
             after.sort_unstable();
             after.truncate(AFTER_STEP);

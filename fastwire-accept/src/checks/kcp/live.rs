@@ -42,7 +42,7 @@ impl Check for Live {
         let cases = cases(run.quick);
         let (mut lost, mut reordered, mut bytes, mut failures) = (0, 0, 0, Vec::new());
         for case in &cases {
-            match runtime().block_on(case.run(run.seed)) {
+            match runtime().block_on(case.run(run.start())) {
                 Ok(summary) => {
                     lost += summary.up.lost + summary.down.lost;
                     reordered += summary.up.reordered + summary.down.reordered;

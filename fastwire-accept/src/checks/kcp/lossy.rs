@@ -50,7 +50,7 @@ impl Check for Lossy {
             let ratios = &[None, Some((10, 3)), Some((3, 1))];
             Plan { losses: &[0.0, 0.01, 0.05, 0.1], ratios, messages: 1200, bytes: 8 << 20 }
         };
-        match plan.run(run.seed) {
+        match plan.run(run.start()) {
             Ok(outcome) => outcome,
             Err(error) => Outcome::fell_short(format!("a transfer failed: {error}")),
         }
