@@ -21,8 +21,9 @@ use tokio::time::Sleep;
 
 /// Rounds of a driver before it lets other tasks run.
 const ROUNDS: usize = 16;
-/// Receive calls on one socket in a round.
-const RECEIVES: usize = 4;
+/// Receive calls on one socket in a round: enough that a listener's sessions hear their acknowledgements before their
+/// timers fire.
+const RECEIVES: usize = 64;
 
 /// Wakes a driver for one of its sockets.
 struct SocketWaker {

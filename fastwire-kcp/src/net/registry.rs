@@ -46,6 +46,7 @@ fn spawn(handle: &Handle) -> io::Result<Arc<DriverShared>> {
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let shared = DriverShared::new();
     let driver = Driver::new(shared.clone(), seed);
-    handle.spawn(driver);
+    // It counts its rounds itself; tokio's budget would only send it round its sockets without reading any.
+    handle.spawn(tokio::task::coop::unconstrained(driver));
     Ok(shared)
 }

@@ -63,7 +63,12 @@ fn measure(sessions: usize, seconds: u32) -> io::Result<Outcome> {
         per_session as f64 / 1024.0,
     );
     let note = format!("{} tasks and {} threads more than with one", shown.more_tasks, shown.more_threads);
-    Ok(Outcome::new(ok, figure).note(note))
+    let counted = fastwire_kcp::net::snmp();
+    let work = format!(
+        "{} datagrams out, {} in; {} of {} segments resent, {} datagrams overflowed",
+        counted.out_pkts, counted.in_pkts, counted.retrans_segs, counted.out_segs, counted.overflows,
+    );
+    Ok(Outcome::new(ok, figure).note(note).note(work))
 }
 
 /// Requests sent and replies received with bare datagrams.
