@@ -56,7 +56,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if !options.quiet {
         tokio::spawn(show_throughput());
     }
-    if options.serves { serve(options).await } else { forward(options).await }
+    if options.serves {
+        let listener = KcpListener::bind(&options.listen, options.config).await?;
+        println!("KCP at {} to TCP at {}", listener.local_addr()?, options.target);
+        serve(listener, options.target).await?;
+    } else {
+        let listener = TcpListener::bind(&options.listen).await?;
+        println!("TCP at {} through KCP to {}", listener.local_addr()?, options.target);
+        forward(listener, options.target, options.config).await?;
+    }
+    Ok(())
 }
 
 fn parse(arguments: &[String]) -> Result<Options, Box<dyn Error>> {
@@ -103,12 +112,10 @@ fn parse(arguments: &[String]) -> Result<Options, Box<dyn Error>> {
 }
 
 /// TCP here, KCP to the server.
-async fn forward(options: Options) -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(&options.listen).await?;
-    println!("TCP at {} through KCP to {}", listener.local_addr()?, options.target);
+pub(crate) async fn forward(listener: TcpListener, server: String, config: KcpConfig) -> io::Result<()> {
     loop {
         let (tcp, from) = listener.accept().await?;
-        let kcp = KcpStream::connect(&options.target, options.config.clone()).await?;
+        let kcp = KcpStream::connect(&server, config.clone()).await?;
         tokio::spawn(async move {
             if let Err(error) = join(tcp, kcp, &UP, &DOWN).await {
                 eprintln!("{from}: {error}");
@@ -118,12 +125,10 @@ async fn forward(options: Options) -> Result<(), Box<dyn Error>> {
 }
 
 /// KCP here, TCP to the target.
-async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
-    let listener = KcpListener::bind(&options.listen, options.config).await?;
-    println!("KCP at {} to TCP at {}", listener.local_addr()?, options.target);
+pub(crate) async fn serve(listener: KcpListener, target: String) -> io::Result<()> {
     loop {
         let (kcp, from) = listener.accept().await?;
-        let target = options.target.clone();
+        let target = target.clone();
         tokio::spawn(async move {
             let joined = async { join(TcpStream::connect(target).await?, kcp, &DOWN, &UP).await };
             if let Err(error) = joined.await {

@@ -14,3 +14,5 @@ mod net;
 mod network;
 mod sessions;
 mod traces;
+#[cfg(feature = "tokio")]
+mod tunnel;
