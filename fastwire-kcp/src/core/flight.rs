@@ -8,6 +8,8 @@ use std::collections::BinaryHeap;
 
 /// Slots of the ring at its smallest; a multiple of the bits of a word.
 const MIN_SLOTS: usize = 64;
+/// Slots that an empty ring keeps for the next burst; a longer one is given back, so that idle sessions are small.
+const KEPT_SLOTS: usize = 256;
 
 /// A numbered segment.
 #[derive(Debug, Default)]
@@ -303,7 +305,13 @@ impl Flight {
         if distance(self.fresh, self.first) < 0 {
             self.fresh = self.first;
         }
-        std::mem::take(&mut self.slots[slot].data)
+        let data = std::mem::take(&mut self.slots[slot].data);
+        if self.live_count == 0 && self.slots.len() > KEPT_SLOTS {
+            self.first = self.next;
+            (self.slots, self.live) = (Vec::new(), Vec::new());
+            (self.timers, self.skipped) = (BinaryHeap::new(), Vec::new());
+        }
+        data
     }
 
     fn grow(&mut self) {
@@ -437,6 +445,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(flight.len(), model.len());
+                prop_assert!(!model.is_empty() || flight.slots.len() <= KEPT_SLOTS);
                 let oldest = model.keys().next().copied().unwrap_or(next);
                 prop_assert_eq!(flight.first(), start.wrapping_add(oldest));
                 let soonest = model.values().filter(|sent| sent.0 > 0).map(|sent| sent.2).min();

@@ -24,6 +24,9 @@ pub enum RecvError {
     },
 }
 
+/// Segments that empty queues keep room for; more is given back, so that idle sessions are small.
+const KEPT: usize = 256;
+
 #[derive(Debug)]
 struct Held {
     frg: u8,
@@ -184,6 +187,12 @@ impl Inbox {
 
     /// Moves what has become in order, while the reader's queue has room.
     fn advance(&mut self) {
+        if self.ahead_count == 0 && self.ahead.len() > KEPT {
+            self.ahead = Vec::new();
+        }
+        if self.queue.is_empty() && self.queue.capacity() > KEPT {
+            self.queue = VecDeque::new();
+        }
         while self.ahead_count > 0 && self.free() > 0 {
             let slot = self.next as usize & (self.ahead.len() - 1);
             let Some(held) = self.ahead[slot].take() else { return };

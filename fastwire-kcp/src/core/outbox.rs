@@ -10,6 +10,9 @@ pub(crate) struct Piece {
     pub(crate) data: Vec<u8>,
 }
 
+/// Pieces that an empty queue keeps room for.
+const KEPT: usize = 256;
+
 /// The queue in front of the flight.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -22,7 +25,11 @@ impl Outbox {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Piece> {
-        self.queue.pop_front()
+        let piece = self.queue.pop_front();
+        if self.queue.is_empty() && self.queue.capacity() > KEPT {
+            self.queue = VecDeque::new();
+        }
+        piece
     }
 
     /// Queues a whole message as pieces of at most `mss` bytes; an empty one is one empty piece.

@@ -21,6 +21,8 @@ pub(crate) struct Pacer {
 impl Pacer {
     /// Brings the bucket up to `now`. `window` is what may be in flight, in bytes, `rtt` in ms.
     pub(crate) fn refill(&mut self, pacing: Pacing, window: u64, rtt: u32, now: i64) {
+        let elapsed = (now - self.at).clamp(0, 1000) as u64;
+        self.at = now;
         self.rate = match pacing {
             Pacing::Off => 0,
             Pacing::Rate(rate) => u64::from(rate.max(1)),
@@ -28,13 +30,11 @@ impl Pacer {
             // RFC 9002 §7.7: N = 1.25.
             Pacing::Auto => (window * 1250 / u64::from(rtt)).max(1),
         };
-        let elapsed = (now - self.at).clamp(0, 1000) as u64;
-        self.at = now;
         let burst = i64::from(PACING_BURST);
-        self.tokens = (self.tokens + (self.rate * elapsed / 1000) as i64).min(burst);
-        if self.rate == 0 {
-            self.tokens = burst;
-        }
+        self.tokens = match self.rate {
+            0 => burst,
+            rate => (self.tokens + (rate * elapsed / 1000) as i64).min(burst),
+        };
     }
 
     /// Whether data may leave.

@@ -30,6 +30,8 @@ pub struct FecReceiver {
     tuner: Tuner,
     /// The figures are wrong; nothing is recovered until they are known.
     tuning: bool,
+    /// Tables of groups that were dropped, empty, for the next ones.
+    spare: Vec<Vec<Option<Vec<u8>>>>,
     recovered: Recovered,
     pool: Pool,
 }
@@ -47,6 +49,7 @@ impl FecReceiver {
             newest: None,
             tuner: Tuner::default(),
             tuning: false,
+            spare: Vec::new(),
             recovered: Recovered::new(),
             pool,
         })
@@ -112,7 +115,8 @@ impl FecReceiver {
     fn keep(&mut self, number: u32, place: usize, covered: &[u8]) -> bool {
         let total = self.ratio.total() as usize;
         let index = self.groups.iter().position(|group| group.number == number).unwrap_or_else(|| {
-            let shards = std::iter::repeat_with(|| None).take(total).collect();
+            let mut shards = self.spare.pop().unwrap_or_default();
+            shards.resize_with(total, || None);
             self.groups.push(Group { number, shards, present: 0 });
             self.groups.len() - 1
         });
@@ -161,14 +165,16 @@ impl FecReceiver {
     }
 
     fn drop_groups(&mut self, keep: impl Fn(u32) -> bool) {
-        let pool = &self.pool;
-        self.groups.retain_mut(|group| {
-            let keep = keep(group.number);
-            if !keep {
-                empty(group, pool);
+        let mut at = 0;
+        while at < self.groups.len() {
+            if keep(self.groups[at].number) {
+                at += 1;
+                continue;
             }
-            keep
-        });
+            let mut group = self.groups.swap_remove(at);
+            empty(&mut group, &self.pool);
+            self.spare.push(group.shards);
+        }
     }
 }
 
@@ -194,6 +200,7 @@ mod tests {
                 let covered = vec![number as u8; len];
                 receiver.receive(&FecPacket { seqid: base.wrapping_add(number % 40), kind, covered: &covered });
                 prop_assert!(receiver.groups_held() <= MAX_GROUPS_HELD);
+                prop_assert!(receiver.groups_held() + receiver.spare.len() <= MAX_GROUPS_HELD + 1);
                 prop_assert!(receiver.groups.iter().all(|group| group.present < receiver.ratio.data().max(1)));
                 prop_assert!(receiver.ratio.data() + receiver.ratio.parity() <= 256);
             }
