@@ -108,7 +108,7 @@ const RIGHTFUL_TO_LOWER: u32 = 16;
 /// Repeats in flight that a connection without a congestion window begins with, and never falls below: what was lost
 /// because a queue overflowed would only overflow it again if it all came back at once.
 const FIRST_REPEAT_WINDOW: u32 = 32;
-const MIN_REPEAT_WINDOW: u32 = 16;
+const MIN_REPEAT_WINDOW: u32 = 10;
 
 /// How long a valid sample stands before a packet on an unreliable channel may give another.
 const SAMPLE_AGE: Duration = Duration::from_millis(250);
@@ -298,7 +298,10 @@ impl Recovery {
         if let Some(Acked { at, once: true }) = largest
             && newest.saturating_duration_since(at) <= self.max_ack_delay
         {
-            self.sample(now.saturating_duration_since(at), now, out);
+            // What took longer than the time-out is as likely an acknowledgement that was lost, and reported with another
+            // packet's: an outage is no round trip. A path that did grow slower is learned sample by sample.
+            let most = if self.rtt.is_measured() { self.timeout() } else { Duration::MAX };
+            self.sample(now.saturating_duration_since(at).min(most), now, out);
         }
         self.last_progress = Some(now);
         let (mark, later, wait) =
