@@ -36,7 +36,11 @@ pub(super) fn handle_bare<C: Cipher, Z: Compressor, G: CongestionController>(
                     }
                 }
                 BareControl::Reject(reject) => handshake.handle_refusal(rejection(reject), now),
-                BareControl::VersionMismatch(theirs) => {
+                // One that names our own versions answers a CONNECT that was damaged on its way.
+                BareControl::VersionMismatch(theirs)
+                    if theirs.version != fastwire_wire::PROTOCOL_VERSION
+                        || theirs.application_version != endpoint.config.application_version =>
+                {
                     handshake.handle_refusal(mismatch(theirs, &endpoint.config), now);
                 }
                 _ => endpoint.stats.malformed_handshakes += 1,

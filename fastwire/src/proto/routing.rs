@@ -127,6 +127,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             // The client gave this handshake up before it was complete.
             return true;
         }
+        router.pending.clear(meta.remote);
         let rtt = pending.rtt(now);
         let Some(session) = pending.session else { return false };
         let old = router.addresses.get(&meta.remote).copied();

@@ -19,8 +19,8 @@ fn heartbeats_keep_an_idle_connection_for_little() {
     assert_eq!((&duo.server_events[..], &duo.client_events[..]), (&[][..], &[][..]));
     for way in [Way::ToServer, Way::ToClient] {
         let sent: Vec<_> = duo.log.iter().filter(|entry| entry.1 == way).collect();
-        // One a second; CONNECTED, which is never acknowledged, at most every ten seconds beside.
-        assert!((55..=75).contains(&sent.len()), "{way:?}: {}", sent.len());
+        // One a second; CONNECTED, which is never acknowledged, beside: at first often, then ever less.
+        assert!((55..=90).contains(&sent.len()), "{way:?}: {}", sent.len());
         let gaps = sent.windows(2).map(|pair| pair[1].0 - pair[0].0);
         assert!(gaps.max().is_some_and(|gap| gap <= MS(1010)));
     }

@@ -128,6 +128,15 @@ impl HandshakeDatagram {
     }
 }
 
+/// What a server seems to have refused for.
+struct Refusal {
+    error: ConnectError,
+    /// When to believe it,
+    at: Instant,
+    /// if it has come again: a single one may be a damaged CHALLENGE, or the answer to a damaged CONNECT.
+    again: bool,
+}
+
 /// A client's handshake, from the first CONNECT until a packet of the server opens.
 pub(crate) struct ClientHandshake<C> {
     started: Instant,
@@ -140,8 +149,7 @@ pub(crate) struct ClientHandshake<C> {
     /// The first address, for the second port.
     first: SocketAddr,
     pub(crate) candidates: Vec<Candidate<C>>,
-    /// A refusal, and when to believe it.
-    refused: Option<(ConnectError, Instant)>,
+    refused: Option<Refusal>,
 }
 
 impl<C: Cipher> ClientHandshake<C> {
@@ -215,7 +223,7 @@ impl<C: Cipher> ClientHandshake<C> {
         let Some(attempt) = attempt else { return false };
         let suite = CipherSuite::from_id(challenge.cipher).filter(|s| config.cipher_preference.contains(s));
         let Some(suite) = suite else {
-            self.refused.get_or_insert((ConnectError::CipherRefused(challenge.cipher), now + GRACE));
+            self.handle_refusal(ConnectError::CipherRefused(challenge.cipher), now);
             return false;
         };
         let features = challenge.features & config.features;
@@ -252,18 +260,22 @@ impl<C: Cipher> ClientHandshake<C> {
     /// Notes a refusal. Anybody can forge one, so it counts only if no valid CHALLENGE comes within a grace
     /// time; after a CHALLENGE it only tells why, should nothing more come.
     pub(crate) fn handle_refusal(&mut self, error: ConnectError, now: Instant) {
-        self.refused.get_or_insert((error, now + GRACE));
+        match &mut self.refused {
+            Some(refusal) if refusal.error == error => refusal.again = true,
+            _ => self.refused = Some(Refusal { error, at: now + GRACE, again: false }),
+        }
     }
 
     /// The attempt's end without a connection, if it has come.
     pub(crate) fn verdict(&self, now: Instant) -> Option<ConnectError> {
-        if let Some((error, at)) = &self.refused
-            && now >= *at
+        if let Some(refusal) = &self.refused
+            && refusal.again
+            && now >= refusal.at
             && self.candidates.is_empty()
         {
-            return Some(error.clone());
+            return Some(refusal.error.clone());
         }
-        let refused = self.refused.as_ref().map(|(error, _)| error.clone());
+        let refused = self.refused.as_ref().map(|refusal| refusal.error.clone());
         (now.saturating_duration_since(self.started) >= self.timeout)
             .then(|| refused.unwrap_or(ConnectError::Timeout { after: self.timeout }))
     }
@@ -299,7 +311,8 @@ impl<C: Cipher> ClientHandshake<C> {
         let connects = self.attempts.iter().map(|attempt| attempt.connect.next);
         let address = (!self.waiting.is_empty()).then_some(self.next_address);
         let port = (!self.second_port).then_some(self.started + SECOND_PORT);
-        let verdict = self.refused.as_ref().filter(|_| self.candidates.is_empty()).map(|(_, at)| *at);
+        let believed = |refusal: &&Refusal| refusal.again && self.candidates.is_empty();
+        let verdict = self.refused.as_ref().filter(believed).map(|refusal| refusal.at);
         let end = Some(self.started + self.timeout);
         responses.chain(connects).chain(address).chain(port).chain(verdict).chain(end).min()
     }

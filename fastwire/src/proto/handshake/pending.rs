@@ -156,6 +156,13 @@ impl<C> PendingTable<C> {
         Some(pending)
     }
 
+    /// Drops what else was begun from an address from which a handshake has just been completed.
+    pub(crate) fn clear(&mut self, remote: SocketAddr) {
+        while let Some(key) = self.at(remote).first().map(|pending| pending.connect.public_key) {
+            self.remove(remote, &key);
+        }
+    }
+
     /// Drops handshakes older than `timeout`. Gives how many.
     pub(crate) fn expire(&mut self, now: Instant, timeout: Duration) -> u64 {
         let mut expired = 0;
