@@ -114,7 +114,8 @@ impl Traffic {
                 let Some(&len) = lane.waiting.front() else { break };
                 match duo.world.send(node, id, lane.ledger.message(len as usize), lane.channel) {
                     Ok(()) => lane.ledger.on_sent(len as usize),
-                    Err(SendError::QueueFull(_)) => break,
+                    // Large messages have to wait until the peer is known to be one of ours.
+                    Err(SendError::QueueFull(_) | SendError::MessageTooLarge { .. }) => break,
                     Err(error) => return Err(format!("channel {}: {error}", lane.channel)),
                 }
                 lane.waiting.pop_front();
