@@ -48,7 +48,7 @@ pub(super) fn handle_bare<C: Cipher, Z: Compressor, G: CongestionController>(
         } else if let BareControl::Challenge(challenge) = bare
             && connection.remote() == meta.remote
         {
-            connection.handle_revival_challenge(challenge, now);
+            connection.handle_revival_challenge(challenge, &endpoint.config, now);
         }
         endpoint.with_connection(id, |_, _| {});
     }

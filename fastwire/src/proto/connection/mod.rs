@@ -429,11 +429,17 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     }
 
     /// Takes a CHALLENGE that came beside the live connection.
-    pub(crate) fn handle_revival_challenge(&mut self, challenge: &Challenge, now: Instant) {
+    pub(crate) fn handle_revival_challenge(
+        &mut self,
+        challenge: &Challenge,
+        config: &CommonConfig,
+        now: Instant,
+    ) {
         // Without the back-off, which has grown with the very silence that is in question.
         let rto = self.channels.rtt().rto();
+        let end = self.last_heard + config.connection_timeout;
         if let Some(revival) = &mut self.revival {
-            revival.handle_challenge(challenge, rto, now);
+            revival.handle_challenge(challenge, rto, end, now);
             self.owed.heartbeat = true;
         }
     }

@@ -47,15 +47,24 @@ impl Revival {
         due
     }
 
-    /// Takes a CHALLENGE of the server: from the first on the old connection has its last call.
-    pub(crate) fn handle_challenge(&mut self, challenge: &Challenge, rto: Duration, now: Instant) {
+    /// Takes a CHALLENGE of the server: from the first on the old connection has its last call. It lasts 3 RTO, but no
+    /// longer than half the time left until `end`, when the connection times out: the RTO may be the work of a packet
+    /// that somebody held back, and a verdict after the end would come too late.
+    pub(crate) fn handle_challenge(
+        &mut self,
+        challenge: &Challenge,
+        rto: Duration,
+        end: Instant,
+        now: Instant,
+    ) {
         match &mut self.answer {
             Some(answer) => {
                 answer.challenge = *challenge;
                 answer.count += 1;
             }
             None => {
-                let not_before = now + LAST_CALL.max(rto * 3);
+                let most = end.saturating_duration_since(now) / 2;
+                let not_before = now + (rto * 3).min(most).max(LAST_CALL);
                 self.answer = Some(Answer { challenge: *challenge, count: 1, not_before });
                 self.next_connect = now;
             }
@@ -81,19 +90,34 @@ mod tests {
 
     use super::*;
 
+    const CHALLENGE: Challenge = Challenge {
+        version: PROTOCOL_VERSION,
+        application_version: 0,
+        public_key: [1; 32],
+        token: [2; 32],
+        cipher: 1,
+        compression_ack: 0,
+        features: Features::EMPTY,
+        migration_token: None,
+    };
+
+    #[test]
+    fn the_last_call_ends_before_the_connection_whatever_the_rto() {
+        let start = Instant::now();
+        let end = start + Duration::from_secs(8);
+        for rto in [50, 500, 3_800, 5_000].map(Duration::from_millis) {
+            let mut revival = Revival::new(KeyPair::from_secret([3; 32]), start);
+            revival.handle_challenge(&CHALLENGE, rto, end, start);
+            let gone = start + (rto * 3).clamp(LAST_CALL, Duration::from_secs(4));
+            assert!(revival.verdict(false, gone - Duration::from_millis(1)).is_none(), "{rto:?}");
+            assert!(revival.verdict(false, gone).is_some(), "{rto:?}");
+        }
+    }
+
     #[test]
     fn a_server_of_ours_is_given_up_only_after_many_challenges_and_silence() {
         let start = Instant::now();
-        let challenge = Challenge {
-            version: PROTOCOL_VERSION,
-            application_version: 0,
-            public_key: [1; 32],
-            token: [2; 32],
-            cipher: 1,
-            compression_ack: 0,
-            features: Features::EMPTY,
-            migration_token: None,
-        };
+        let end = start + Duration::from_secs(8);
         let rto = Duration::from_millis(60);
         let mut revival = Revival::new(KeyPair::from_secret([3; 32]), start);
         let mut asked = 0;
@@ -103,7 +127,7 @@ mod tests {
                 continue;
             }
             asked += 1;
-            revival.handle_challenge(&challenge, rto, now);
+            revival.handle_challenge(&CHALLENGE, rto, end, now);
             let gone = now.saturating_duration_since(start) >= LAST_CALL;
             assert_eq!(revival.verdict(true, now).is_some(), gone && asked >= ANSWERS, "after {ms} ms");
             assert_eq!(revival.verdict(false, now).is_some(), gone, "after {ms} ms");
