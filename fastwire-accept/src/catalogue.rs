@@ -30,6 +30,7 @@ pub const LINES: &[Line] = &[
     line("R8", EXTENDED, "NAT rebinding during a transfer"),
     line("R9", BOTH, "30 virtual days over every wrap point; an hour of soak"),
     line("R10", BASE, "recorded conversations and a weak base peer"),
+    line("E4", BASE, "what kills other implementations of the base profile"),
     line("S1", BOTH, "CONNECT flood, garbage and replays beside 100 clients"),
     line("S2", BOTH, "RESPONSE flood from one prefix"),
     line("S3", BOTH, "amplification"),

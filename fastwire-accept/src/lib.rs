@@ -6,6 +6,7 @@
 pub mod catalogue;
 pub mod check;
 pub mod checks;
+mod foreign;
 pub mod line;
 mod options;
 pub mod outside;

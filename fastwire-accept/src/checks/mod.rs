@@ -2,13 +2,19 @@
 
 mod alone;
 mod amplification;
+mod clocks;
 mod connecting;
+mod foreign_peers;
 mod kcp;
 mod matrix;
 mod nonces;
 mod outages;
 mod own_controller;
 mod quick_start;
+mod restarts;
+mod socket_errors;
+mod survival;
+mod use_cases;
 mod vectors;
 mod volume;
 
@@ -21,6 +27,11 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(connecting::Connecting),
         Box::new(outages::Outages),
         Box::new(volume::Volume),
+        Box::new(socket_errors::SocketErrors),
+        Box::new(clocks::Clocks),
+        Box::new(restarts::Restarts),
+        Box::new(foreign_peers::ForeignPeers),
+        Box::new(survival::Survival),
         Box::new(amplification::Amplification),
         Box::new(nonces::Nonces),
         Box::new(vectors::StandardVectors),
@@ -33,5 +44,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(kcp::Many),
         Box::new(kcp::Cost),
         Box::new(own_controller::OwnController),
+        Box::new(use_cases::ThreeWays),
+        Box::new(use_cases::EveryName),
     ]
 }
