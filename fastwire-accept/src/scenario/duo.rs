@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fastwire::sim::{Drive, LinkConfig, NodeId, World};
+use fastwire::sim::{Drive, LinkConfig, NodeId, Sighting, World};
 use fastwire::{ClientConfig, ConnectionId, ConnectionStats, Event, ServerConfig};
 
 /// Longer than any connect timeout, so that it is the endpoints that give up.
@@ -45,6 +45,9 @@ impl Duo {
     /// Makes both and connects them.
     pub(crate) fn connect(seed: u64, makings: &Makings, verbose: bool) -> Result<Self, String> {
         let (mut world, server, client) = Self::strangers(seed, makings)?;
+        if verbose {
+            world.watch(tell_beginnings());
+        }
         let at_client = world.connect(client, server).map_err(|error| error.to_string())?;
         Self::await_connection(world, (server, client), at_client, verbose)
     }
@@ -88,7 +91,12 @@ impl Duo {
             match event {
                 Event::Connected { connection } if node == server => at_server.push(connection),
                 Event::Connected { .. } => connected = Some(world.now() - began),
-                other if node == client => return Err(format!("while connecting: {other:?}")),
+                other if node == client => {
+                    if verbose {
+                        println!("    {:#?}", world.endpoint(server).map(|endpoint| endpoint.stats()));
+                    }
+                    return Err(format!("while connecting: {other:?}"));
+                }
                 _ => {}
             }
         }
@@ -123,6 +131,24 @@ impl Duo {
         if self.verbose {
             println!("    {:10.3} s  {what}", self.world.elapsed().as_secs_f64());
         }
+    }
+}
+
+/// Prints the first datagrams.
+fn tell_beginnings() -> impl FnMut(&Sighting<'_>) {
+    let mut left = 200;
+    move |sighting| {
+        if left == 0 {
+            return;
+        }
+        left -= 1;
+        let Sighting { at, arrived, from, to, bytes, .. } = sighting;
+        let what = match bytes {
+            [2, 0, 0, 0, 0, 0, 0, 0, kind, ..] => format!("bare type {kind}"),
+            _ => "sealed".to_owned(),
+        };
+        let verb = if *arrived { "arrives" } else { "is sent" };
+        println!("    {:10.3} s  {what}, {} bytes, {verb}: {from} -> {to}", at.as_secs_f64(), bytes.len());
     }
 }
 
