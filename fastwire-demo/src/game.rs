@@ -15,7 +15,7 @@ pub(crate) struct Lane {
 
 /// Channels 0 to 3: one a delivery mode.
 pub(crate) const LANES: [Lane; 4] = [
-    Lane { mode: "reliable ordered", carries: "chat, and the world map", every: 20 },
+    Lane { mode: "reliable ordered", carries: "chat and the world map", every: 20 },
     Lane { mode: "reliable unordered", carries: "items picked up", every: 6 },
     Lane { mode: "unreliable", carries: "sparks", every: 3 },
     Lane { mode: "unreliable sequenced", carries: "positions", every: 2 },

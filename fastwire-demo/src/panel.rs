@@ -104,7 +104,7 @@ impl Panel {
             View::Server => ["received", "sent"],
             View::Client => ["sent", "received"],
         };
-        panel.push(format!("{:21} {:24} {first:>18} {second:>18}", "delivery mode", "carries"));
+        panel.push(format!("{:20} {:22} {first:>17} {second:>17}", "delivery mode", "carries"));
         let [(said, heard), (told, learned)] =
             [(&score.said, &score.heard), (&score.told, &score.learned)].map(|(a, b)| (a.get(), b.get()));
         for (index, lane) in LANES.iter().enumerate() {
@@ -114,7 +114,7 @@ impl Panel {
                 View::Server => [heard, told].map(|count| count.to_string()),
                 View::Client => [said, learned].map(|count| count.to_string()),
             };
-            panel.push(format!("{:21} {:24} {up:>18} {down:>18}", lane.mode, lane.carries));
+            panel.push(format!("{:20} {:22} {up:>17} {down:>17}", lane.mode, lane.carries));
         }
         let chat = score.last_chat();
         if !chat.is_empty() {
