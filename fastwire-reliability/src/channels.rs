@@ -92,6 +92,10 @@ pub struct ChannelsStats {
     pub delivered: u64,
 }
 
+/// Connection timeouts without any acknowledgement after which a packet to one of ours counts as undeliverable. Long before,
+/// silence ends the connection; this is for a peer that is heard and acknowledges nothing.
+const OWN_PATIENCE: u32 = 3;
+
 /// What one channel has in use; nothing until it is used.
 #[derive(Debug, Default)]
 pub(crate) struct Channel {
@@ -238,7 +242,8 @@ impl Channels {
             return Ok(());
         }
         let mut any = false;
-        // One of ours acknowledges every copy, so while it acknowledges anything one packet's delay is only bad luck.
+        // One of ours acknowledges every copy. While it acknowledges anything, one packet's delay is only bad luck, and the
+        // last packet of all needs more than the ten copies that leave within the connection timeout.
         let progress = self.recovery.stalled_since().filter(|_| self.peer == Peer::Own);
         for (index, channel) in self.channels.iter_mut().enumerate() {
             let Some(outbox) = channel.outbox.as_mut() else { continue };
@@ -246,8 +251,9 @@ impl Channels {
                 let repeats = sent.sends - 1;
                 let waited =
                     now.saturating_duration_since(progress.map_or(sent.first_at, |at| at.max(sent.first_at)));
-                let given_up =
-                    repeats >= self.config.max_retransmits && waited >= self.config.connection_timeout;
+                let patience =
+                    self.config.connection_timeout * if self.peer == Peer::Own { OWN_PATIENCE } else { 1 };
+                let given_up = repeats >= self.config.max_retransmits && waited >= patience;
                 if given_up {
                     let (channel, sequence) = (index as u8, u32::try_from(number).unwrap_or(u32::MAX));
                     return Err(GiveUp::MaxRetransmits { channel, sequence, repeats });

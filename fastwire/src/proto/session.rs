@@ -36,7 +36,7 @@ pub(crate) struct Terms {
 }
 
 /// Where the packets of a datagram lie: `(start, end)`.
-pub(crate) type PacketRanges = SmallVec<[(usize, usize); 4]>;
+pub(crate) type PacketRanges = SmallVec<[(usize, usize); 8]>;
 
 impl<C: Cipher> Session<C> {
     /// Does the key agreement (PROTOCOL A4).

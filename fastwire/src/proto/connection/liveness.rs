@@ -17,6 +17,10 @@ const FAREWELLS: u8 = 3;
 /// not deliver (PROTOCOL A6 rule 4): by then more than twenty have left.
 const CONNECTED_INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 
+/// From this share of lost packets on heartbeats go out this many times as often.
+const LOSSY: f64 = 0.1;
+const LOSSY_HEARTBEATS: u32 = 4;
+
 impl<C: Cipher, G: CongestionController> Connection<C, G> {
     /// Does what is due. What then has to leave, leaves with the next transmit.
     pub(crate) fn handle_timeout(&mut self, now: Instant, env: &mut Env<'_>) {
@@ -39,7 +43,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             self.end(reason, env);
             return;
         }
-        if now.saturating_duration_since(self.last_sent) >= env.config.heartbeat_interval {
+        if now.saturating_duration_since(self.last_sent) >= self.heartbeat_interval(env.config) {
             self.owed.heartbeat = true;
             self.channels.trim();
         }
@@ -53,6 +57,12 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             now < *until
         });
         self.go_on_closing(now, env);
+    }
+
+    /// How long to be silent: less on a line that loses much, where ten lost heartbeats in a row would be no rarity.
+    fn heartbeat_interval(&self, config: &CommonConfig) -> Duration {
+        let often = self.channels.loss() > LOSSY;
+        if often { config.heartbeat_interval / LOSSY_HEARTBEATS } else { config.heartbeat_interval }
     }
 
     fn go_on_closing(&mut self, now: Instant, env: &mut Env<'_>) {
@@ -170,7 +180,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         };
         [
             Some(self.last_heard + config.connection_timeout),
-            Some(self.last_sent + config.heartbeat_interval),
+            Some(self.last_sent + self.heartbeat_interval(config)),
             self.channels.next_timeout(),
             self.channels.ack_due(),
             self.next_connected,

@@ -25,7 +25,7 @@ pub(crate) enum Receipt {
     NotOpened(BytesMut),
 }
 
-type OpenedPackets = SmallVec<[OpenedPacket; 4]>;
+type OpenedPackets = SmallVec<[OpenedPacket; 8]>;
 
 impl<C: Cipher, G: CongestionController> Connection<C, G> {
     /// Takes a datagram that may be for this connection. `bare` is what it reads as without keys.
