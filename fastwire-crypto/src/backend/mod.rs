@@ -51,5 +51,6 @@ pub trait Keyed: Send + Sized {
 }
 
 mod sealed {
+    /// Implemented in this crate alone.
     pub trait Sealed {}
 }
