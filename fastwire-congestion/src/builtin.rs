@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use crate::{
-    Acked, Aggressive, Congestion, CongestionController, Conservative, ControllerFactory,
-    DEFAULT_INITIAL_WINDOW, InFlight, Lost, PathChange, PathInfo, Quota, RecoveryProfile, Sent, Spurious,
-    Window,
+    Acked, Aggressive, AppLimited, Congestion, CongestionController, Conservative, ControllerFactory, Cubic,
+    DEFAULT_INITIAL_WINDOW, InFlight, Lost, ModelBased, PathChange, PathInfo, Quota, RecoveryProfile, Sent,
+    Spurious, Window,
 };
 
 /// Which built-in controller a connection uses.
@@ -17,6 +17,10 @@ pub enum CongestionMode {
     Conservative,
     /// [`Aggressive`]: never holds a packet back.
     Aggressive,
+    /// [`Cubic`]: what most of the Internet runs; fills queues and takes every loss for congestion.
+    Cubic,
+    /// [`ModelBased`]: full speed with a short queue, random loss or not.
+    ModelBased,
 }
 
 /// A built-in controller.
@@ -27,6 +31,10 @@ pub enum BuiltinController {
     Conservative(Conservative),
     /// No gate.
     Aggressive(Aggressive),
+    /// CUBIC with HyStart++.
+    Cubic(Box<Cubic>),
+    /// A model of the path.
+    ModelBased(Box<ModelBased>),
 }
 
 /// Makes built-in controllers: the default factory.
@@ -35,7 +43,8 @@ pub struct BuiltinControllers {
     /// Which one.
     pub mode: CongestionMode,
     /// The window to start with, in packets; it takes the place of
-    /// [`PathInfo::initial_window_packets`]. At least [`MIN_WINDOW`](crate::MIN_WINDOW) is used.
+    /// [`PathInfo::initial_window_packets`]. At least [`MIN_WINDOW`](crate::MIN_WINDOW) is used, and by the
+    /// controllers that count bytes at least [`PathInfo::initial_window_bytes`].
     pub initial_window: u32,
 }
 
@@ -56,11 +65,12 @@ impl ControllerFactory for BuiltinControllers {
     type Controller = BuiltinController;
 
     fn make(&self, path: &PathInfo) -> BuiltinController {
+        let path = path.with_initial_window(self.initial_window);
         match self.mode {
-            CongestionMode::Conservative => BuiltinController::Conservative(Conservative::new(
-                &path.with_initial_window(self.initial_window),
-            )),
+            CongestionMode::Conservative => BuiltinController::Conservative(Conservative::new(&path)),
             CongestionMode::Aggressive => BuiltinController::Aggressive(Aggressive),
+            CongestionMode::Cubic => BuiltinController::Cubic(Box::new(Cubic::new(&path))),
+            CongestionMode::ModelBased => BuiltinController::ModelBased(Box::new(ModelBased::new(&path))),
         }
     }
 }
@@ -71,6 +81,8 @@ macro_rules! each {
         match $self {
             BuiltinController::Conservative($controller) => $call,
             BuiltinController::Aggressive($controller) => $call,
+            BuiltinController::Cubic($controller) => $call,
+            BuiltinController::ModelBased($controller) => $call,
         }
     };
 }
@@ -78,6 +90,10 @@ macro_rules! each {
 impl CongestionController for BuiltinController {
     fn on_sent(&mut self, sent: &Sent) {
         each!(self, controller => controller.on_sent(sent));
+    }
+
+    fn on_app_limited(&mut self, event: &AppLimited) {
+        each!(self, controller => controller.on_app_limited(event));
     }
 
     fn on_acked(&mut self, acked: &Acked) {
@@ -135,5 +151,10 @@ mod tests {
         assert_eq!(aggressive.window(), Window::UNLIMITED);
         assert_eq!(aggressive.recovery_profile(), RecoveryProfile::AGGRESSIVE);
         assert_eq!(aggressive.quota(path.now, InFlight::new(u32::MAX, u64::MAX)), Quota::UNLIMITED);
+        for mode in [CongestionMode::Cubic, CongestionMode::ModelBased] {
+            let controller = BuiltinControllers::new(mode).make(&path);
+            assert_eq!(controller.window(), Window::of_bytes(12_000), "RFC 9002 §7.2");
+            assert_eq!(controller.recovery_profile(), RecoveryProfile::CONSERVATIVE);
+        }
     }
 }

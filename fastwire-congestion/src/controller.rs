@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use crate::{
-    Acked, Congestion, InFlight, Lost, PathChange, PathInfo, Quota, RecoveryProfile, Sent, Spurious, Window,
+    Acked, AppLimited, Congestion, InFlight, Lost, PathChange, PathInfo, Quota, RecoveryProfile, Sent,
+    Spurious, Window,
 };
 
 /// Decides how much a connection may have on its way.
@@ -17,6 +18,13 @@ use crate::{
 pub trait CongestionController: Send {
     /// A packet left. Called once for each packet that counts as in flight.
     fn on_sent(&mut self, sent: &Sent);
+
+    /// The application ran out of things to send while the quota and the pacer would let a packet go. Called once
+    /// each time that happens, at the end of the train that left. For controllers that measure how fast the path
+    /// delivers; others need not listen.
+    fn on_app_limited(&mut self, event: &AppLimited) {
+        let _ = event;
+    }
 
     /// Packets arrived. Called once for each acknowledgement that ends the flight of any.
     fn on_acked(&mut self, acked: &Acked);
@@ -65,6 +73,10 @@ pub trait CongestionController: Send {
 impl<C: CongestionController + ?Sized> CongestionController for Box<C> {
     fn on_sent(&mut self, sent: &Sent) {
         (**self).on_sent(sent);
+    }
+
+    fn on_app_limited(&mut self, event: &AppLimited) {
+        (**self).on_app_limited(event);
     }
 
     fn on_acked(&mut self, acked: &Acked) {

@@ -70,6 +70,15 @@ impl PathInfo {
         self.initial_window_packets = packets;
         self
     }
+
+    /// The window to start with for a controller that counts bytes: [`initial_window_packets`](Self::initial_window_packets)
+    /// full packets, at least the window of RFC 9002 §7.2 (10 packets or 14 720 bytes, whichever is less, and never
+    /// under 2 packets).
+    pub fn initial_window_bytes(&self) -> u64 {
+        let mtu = u64::from(self.mtu.max(1));
+        let usual = (10 * mtu).min(14_720.max(2 * mtu));
+        usual.max(mtu * u64::from(self.initial_window_packets))
+    }
 }
 
 /// One packet has been given to the network.
@@ -131,6 +140,26 @@ impl Acked {
     pub const fn with_app_limited(mut self, app_limited: bool) -> Self {
         self.app_limited = app_limited;
         self
+    }
+}
+
+/// The application has nothing more to send, though the quota and the pacer would let a packet go.
+///
+/// Until what is in flight now has been acknowledged, delivery shows how fast the application sends and not how
+/// fast the path is (draft-cheng-iccrg-delivery-rate-estimation §3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AppLimited {
+    /// When it ran out.
+    pub now: Instant,
+    /// What is in flight.
+    pub in_flight: InFlight,
+}
+
+impl AppLimited {
+    /// Nothing was left to send at `now`.
+    pub const fn new(now: Instant, in_flight: InFlight) -> Self {
+        Self { now, in_flight }
     }
 }
 

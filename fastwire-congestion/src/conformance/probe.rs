@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::Law;
 use crate::{
-    Acked, Congestion, CongestionController, InFlight, Lost, PathChange, PathInfo, Quota, Sent, Spurious,
-    Window,
+    Acked, AppLimited, Congestion, CongestionController, InFlight, Lost, PathChange, PathInfo, Quota, Sent,
+    Spurious, Window,
 };
 
 /// A broken law and what was seen.
@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     Sent(Sent),
+    AppLimited(AppLimited),
     Acked(Acked),
     Lost(Lost),
     Congestion(Congestion),
@@ -58,6 +59,7 @@ impl<'m, 'a> Probe<'m, 'a> {
         for controller in [&mut self.subject, &mut self.twin] {
             match &event {
                 Event::Sent(sent) => controller.on_sent(sent),
+                Event::AppLimited(event) => controller.on_app_limited(event),
                 Event::Acked(acked) => controller.on_acked(acked),
                 Event::Lost(lost) => controller.on_lost(lost),
                 Event::Congestion(congestion) => controller.on_congestion(congestion),

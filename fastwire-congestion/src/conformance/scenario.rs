@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::Law;
 use super::probe::{Broken, Event, Make, Probe, exceeds};
 use crate::{
-    Acked, Congestion, CongestionKind, InFlight, Lost, PathChange, PathInfo, RttSample, Sent, Spurious,
-    Window,
+    Acked, AppLimited, Congestion, CongestionKind, InFlight, Lost, PathChange, PathInfo, RttSample, Sent,
+    Spurious, Window,
 };
 
 const STEPS: u64 = 300;
@@ -90,6 +90,9 @@ fn plausible(make: &Make<'_>, origin: Instant, dice: &mut Dice, step: &mut u64) 
         let app_limited = dice.one_in(4);
         let burst = if app_limited { 1 } else { MOST_IN_FLIGHT };
         sender.send(burst, step)?;
+        if app_limited {
+            sender.tell(Event::AppLimited(AppLimited::new(sender.now, sender.in_flight())), step)?;
+        }
         sender.wait();
         let lost = sender.flight.len() / 2 * usize::from(dice.one_in(loss_one_in));
         if lost > 0 {
@@ -177,7 +180,7 @@ fn disorder(
         let bytes = number(dice);
         let packets = u32::try_from(number(dice)).unwrap_or(u32::MAX);
         let in_flight = InFlight::new(u32::try_from(number(dice)).unwrap_or(u32::MAX), number(dice));
-        let event = match dice.below(16) {
+        let event = match dice.below(17) {
             0..=4 => Event::Sent(Sent::new(now, bytes, in_flight)),
             5..=9 => {
                 // No estimate above an hour: retransmission timeouts are bounded far below that.
@@ -191,6 +194,7 @@ fn disorder(
             11 | 12 => Event::Congestion(Congestion::new(now, dice.kind(), packets, bytes, in_flight)),
             13 => Event::Spurious(Spurious::new(now, packets, bytes)),
             14 => Event::Mtu(dice.path(now).mtu),
+            15 => Event::AppLimited(AppLimited::new(now, in_flight)),
             _ => Event::PathChange(PathChange::new(dice.path(now))),
         };
         probe.tell(event, now, in_flight)?;

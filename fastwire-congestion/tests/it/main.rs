@@ -1,6 +1,7 @@
 //! The crate as its users see it.
 
 mod broken;
+mod laws;
 mod vectors;
 
 use fastwire_congestion::{
@@ -10,7 +11,8 @@ use fastwire_congestion::{ControllerFactory, conformance};
 
 #[test]
 fn the_built_in_controllers_conform() {
-    for mode in [CongestionMode::Conservative, CongestionMode::Aggressive] {
+    use CongestionMode::{Aggressive, Conservative, Cubic, ModelBased};
+    for mode in [Conservative, Aggressive, Cubic, ModelBased] {
         for initial_window in [0, 4, 32, u32::MAX] {
             let mut factory = BuiltinControllers::new(mode);
             factory.initial_window = initial_window;
