@@ -6,6 +6,7 @@
 pub mod catalogue;
 pub mod check;
 pub mod checks;
+pub mod figure;
 mod foreign;
 pub mod line;
 mod options;

@@ -23,6 +23,7 @@ The project's commands:
   cargo xtask ci [--fast] [STEP...]   check everything; --fast: what one runs before a commit; --list: the steps
   cargo xtask accept ID... [OPTIONS]  acceptance checks of docs/acceptance.md; --list shows which are built
   cargo xtask sim [OPTIONS]           one simulated run, such as a seed that failed
+  cargo xtask sim figure              the controllers on one bottleneck: docs/congestion.md and its pictures
   cargo xtask proxy [OPTIONS]         a lossy path between real UDP sockets
   cargo xtask bench [OPTIONS]         criterion benches of every layer; --save NAME and --against NAME compare
   cargo xtask fuzz [TARGET] [OPTIONS] replay the corpus, or fuzz (needs nightly and cargo-fuzz)

@@ -8,6 +8,7 @@ use fastwire::congestion::CongestionMode;
 use fastwire::reliability::DeliveryMode;
 use fastwire::sim::{Ledger, NodeId, World};
 use fastwire::{ClientConfig, ConnectionId, Event, SendError, ServerConfig};
+use fastwire_accept::figure;
 use fastwire_accept::line::{self, LineOptions};
 
 const HELP: &str = "\
@@ -15,13 +16,18 @@ cargo xtask sim [OPTIONS]
 
 Connects a client to a server over a simulated line, sends messages on all four delivery modes in both directions, and
 prints how they arrived. Virtual time: a minute takes a moment, and the same seed gives the same run.
+
+cargo xtask sim figure
+
+Writes the tables and pictures of docs/congestion.md.
 ";
 
 const REST: &str = "\
   --messages N        on each channel and in each direction (default 1000)
   --size BYTES        of each message (default 200)
   --every TIME        one message a channel (default 16.7ms, 60 a second)
-  --aggressive        the controller without a congestion window
+  --controller NAME   conservative (default), aggressive, cubic or model-based
+  --aggressive        the same as --controller aggressive
   --seed N            where chance starts (default 1)";
 
 /// After the last message was sent.
@@ -38,6 +44,9 @@ struct Options {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == "figure") {
+        return write_figures(&arguments[1..]);
+    }
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         println!("{HELP}\n{}\n{REST}", line::HELP);
         return ExitCode::SUCCESS;
@@ -54,6 +63,33 @@ fn main() -> ExitCode {
         Err(reason) => {
             eprintln!("sim: seed {}: {reason}", options.seed);
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn write_figures(rest: &[String]) -> ExitCode {
+    if !rest.is_empty() {
+        print!("{}", figure::HELP);
+        let asked = rest.iter().all(|argument| argument == "--help" || argument == "-h");
+        return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
+    match figure::write() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("sim figure: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn controller(name: &str) -> Result<CongestionMode, String> {
+    match name {
+        "conservative" => Ok(CongestionMode::Conservative),
+        "aggressive" => Ok(CongestionMode::Aggressive),
+        "cubic" => Ok(CongestionMode::Cubic),
+        "model-based" => Ok(CongestionMode::ModelBased),
+        other => {
+            Err(format!("unknown controller {other}; there are conservative, aggressive, cubic, model-based"))
         }
     }
 }
@@ -75,6 +111,7 @@ fn parse(arguments: Vec<String>) -> Result<Options, String> {
             "--messages" => options.messages = number(value()?)?,
             "--size" => options.size = number(value()?)?,
             "--every" => options.every = line::duration(&value()?)?,
+            "--controller" => options.congestion = controller(&value()?)?,
             "--aggressive" => options.congestion = CongestionMode::Aggressive,
             "--seed" => options.seed = number(value()?)? as u64,
             other => {
