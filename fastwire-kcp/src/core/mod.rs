@@ -44,8 +44,8 @@ pub use packer::Output;
 pub use pool::{MAX_POOLED, Pool};
 pub use segment::{Command, HEADER_LEN, Header, peek_conv};
 pub use settings::{
-    Config, INTERVAL, MAX_FRAGMENTS, MAX_MTU, MAX_PENDING_ACKS, MIN_MTU, MIN_RCV_WND, NoDelay, Pacing,
-    SettingError, Timing,
+    Config, INTERVAL, MAX_FRAGMENTS, MAX_MTU, MAX_PENDING_ACKS, MAX_WINDOW, MIN_MTU, MIN_RCV_WND, NoDelay,
+    Pacing, SettingError, Timing,
 };
 
 use cwnd::Cwnd;
@@ -141,8 +141,8 @@ impl Kcp {
         let rules = config.timing.rules();
         let config = Config {
             mtu: config.mtu.clamp(MIN_MTU, MAX_MTU),
-            snd_wnd: config.snd_wnd.max(1),
-            rcv_wnd: config.rcv_wnd.max(rules.min_rcv_wnd),
+            snd_wnd: config.snd_wnd.clamp(1, MAX_WINDOW),
+            rcv_wnd: config.rcv_wnd.clamp(rules.min_rcv_wnd, MAX_WINDOW),
             nodelay: bounded(config.nodelay),
             ..config
         };
@@ -325,10 +325,10 @@ impl Kcp {
     /// Send and receive window, in segments.
     ///
     /// # Errors
-    /// [`SettingError::Window`] when one is 0; nothing changes.
+    /// [`SettingError::Window`] when one is 0 or over [`MAX_WINDOW`]; nothing changes.
     pub fn set_window(&mut self, send: u32, receive: u32) -> Result<(), SettingError> {
-        if send == 0 || receive == 0 {
-            return Err(SettingError::Window { given: 0 });
+        if let Some(given) = [send, receive].into_iter().find(|given| !(1..=MAX_WINDOW).contains(given)) {
+            return Err(SettingError::Window { given });
         }
         self.config.snd_wnd = send;
         self.config.rcv_wnd = receive.max(self.config.timing.rules().min_rcv_wnd);

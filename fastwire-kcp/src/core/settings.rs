@@ -10,6 +10,9 @@ pub const MAX_MTU: usize = 65_507;
 pub const INTERVAL: std::ops::RangeInclusive<u32> = 10..=5000;
 /// Least receive window, in segments: the longest message of any peer must fit.
 pub const MIN_RCV_WND: u32 = 128;
+/// Greatest window, in segments: far below half the number space, where numbers before and after could be confused. What
+/// is beyond 65 535 helps only the sender of the largest of bursts: a header tells no more.
+pub const MAX_WINDOW: u32 = 1 << 20;
 /// Most fragments of one message.
 pub const MAX_FRAGMENTS: usize = 127;
 /// Acknowledgements that wait for a flush; more are dropped, and their senders ask again.
@@ -82,8 +85,8 @@ pub enum SettingError {
         /// Least figure allowed here.
         least: usize,
     },
-    /// A window of nothing.
-    #[error("a window is {given}, it must be 1 to 65535 segments")]
+    /// A window of nothing, or beyond [`MAX_WINDOW`].
+    #[error("a window is {given}, it must be 1 to {MAX_WINDOW} segments")]
     Window {
         /// The figure given.
         given: u32,

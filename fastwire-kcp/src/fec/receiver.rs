@@ -86,6 +86,11 @@ impl FecReceiver {
         self.groups.len()
     }
 
+    /// Packets kept, at most 255 a group.
+    pub fn packets_held(&self) -> usize {
+        self.groups.iter().map(|group| group.present).sum()
+    }
+
     /// True when `recovered` was filled.
     fn try_receive(&mut self, packet: &FecPacket<'_>) -> bool {
         let is_data = match packet.kind {

@@ -2,15 +2,14 @@
 
 use super::config::KcpConfig;
 use super::door::{Command, DriverShared};
-use super::entry::{NEVER, SessionEntry};
+use super::entry::SessionEntry;
 use super::handle::{End, SessionHandle, State};
 use super::listener::AcceptQueue;
 use super::snmp;
 use super::socket::{RecvBuf, Socket};
+use super::timers::Timers;
 use crate::crypt::PacketCrypt;
 use crate::session::{Counters, MAX_DATAGRAM, Peek, Route, Router, Session, TransmitBuf};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -24,6 +23,9 @@ const ROUNDS: usize = 16;
 /// Receive calls on one socket in a round: enough that a listener's sessions hear their acknowledgements before their
 /// timers fire.
 const RECEIVES: usize = 64;
+
+/// Longest sleep of a driver, in ms: any time may be asked for, and not every clock can count so far.
+const LONGEST_SLEEP: u64 = 24 * 3600 * 1000;
 
 /// Wakes a driver for one of its sockets.
 struct SocketWaker {
@@ -68,7 +70,7 @@ pub(super) struct Driver {
     sessions: Vec<Option<SessionEntry>>,
     free_sockets: Vec<usize>,
     free_sessions: Vec<usize>,
-    timers: BinaryHeap<Reverse<(u64, usize)>>,
+    timers: Timers,
     sleep: Option<Pin<Box<Sleep>>>,
     /// Sessions to serve in this round.
     touched: Vec<usize>,
@@ -105,7 +107,7 @@ impl Driver {
             sessions: Vec::new(),
             free_sockets: Vec::new(),
             free_sessions: Vec::new(),
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             sleep: None,
             touched: Vec::new(),
             dirty: Vec::new(),
@@ -216,41 +218,23 @@ impl Driver {
     }
 
     fn fire_timers(&mut self, now: u64) {
-        while let Some(&Reverse((at, session))) = self.timers.peek() {
-            if at > now {
-                return;
+        while let Some(session) = self.timers.pop_due(now) {
+            let wake_at = self.sessions.get(session).and_then(Option::as_ref).map(|entry| entry.wake_at);
+            match wake_at {
+                Some(at) if at > now => self.timers.set(session, at),
+                _ => self.touch(session),
             }
-            self.timers.pop();
-            let Some(Some(entry)) = self.sessions.get_mut(session) else { continue };
-            if entry.armed_at != at {
-                continue;
-            }
-            entry.armed_at = NEVER;
-            if entry.wake_at <= now {
-                self.touch(session);
-            } else {
-                self.arm_session(session);
-            }
-        }
-    }
-
-    /// Makes sure that a timer leads to the session's `wake_at`.
-    fn arm_session(&mut self, session: usize) {
-        if let Some(Some(entry)) = self.sessions.get_mut(session)
-            && entry.wake_at < entry.armed_at
-        {
-            entry.armed_at = entry.wake_at;
-            self.timers.push(Reverse((entry.wake_at, session)));
         }
     }
 
     /// Sleeps until the next timer; true when it is due already.
     fn arm(&mut self, context: &mut Context<'_>, now: u64) -> bool {
-        let Some(&Reverse((at, _))) = self.timers.peek() else { return false };
+        let Some(at) = self.timers.next() else { return false };
         if at <= now {
             return true;
         }
-        let deadline = tokio::time::Instant::from_std(self.shared.epoch + Duration::from_millis(at));
+        let at = Duration::from_millis(at.min(now + LONGEST_SLEEP));
+        let deadline = tokio::time::Instant::from_std(self.shared.epoch + at);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if sleep.deadline() != deadline {
             sleep.as_mut().reset(deadline);
@@ -267,7 +251,8 @@ impl Driver {
         let mut recv = std::mem::replace(&mut self.recv, RecvBuf::empty());
         let mut more = true;
         for _ in 0..RECEIVES {
-            let count = entry.socket.recv(&mut context, &mut recv).unwrap_or(0);
+            // An error is the answer to something sent earlier; what arrived lies behind it.
+            let Ok(count) = entry.socket.recv(&mut context, &mut recv) else { continue };
             more = count > 0;
             if !more {
                 break;
@@ -296,33 +281,29 @@ impl Driver {
         now: u64,
     ) {
         if datagram.len() > MAX_DATAGRAM {
-            self.counted.in_errs += 1;
-            return;
+            return self.counted.strayed();
         }
         match &mut entry.owner {
             Owner::Client { session, peer } => {
                 if !same_address(from, *peer) {
-                    self.counted.in_errs += 1;
-                    return;
+                    return self.counted.strayed();
                 }
                 let session = *session;
                 self.with_session(session, |state| state.session.input(now as u32, datagram));
             }
             Owner::Listener { router, queue } => {
-                let Ok(range) = entry.config.crypt.open(datagram) else {
-                    self.counted.in_csum_errors += 1;
-                    return;
+                let range = match entry.config.crypt.open(datagram) {
+                    Ok(range) => range,
+                    Err(error) => return self.counted.refused(&error),
                 };
                 let inner = datagram.get(range).unwrap_or_default();
                 let session = match router.route(now as u32, from, Peek::of(inner)) {
                     Route::Session(session) => session,
-                    Route::Drop => {
-                        self.counted.in_errs += 1;
-                        return;
-                    }
+                    Route::Drop => return self.counted.strayed(),
                     Route::Open { conv, replaces } => {
                         let full = router.len() >= entry.config.max_sessions;
                         if full || !queue.has_room() {
+                            self.counted.in_pkts += 1;
                             self.counted.overflows += 1;
                             return;
                         }
@@ -384,7 +365,7 @@ impl Driver {
         if over {
             self.remove(key, now);
         } else {
-            self.arm_session(key);
+            self.timers.set(key, entry.wake_at);
         }
     }
 
@@ -396,6 +377,7 @@ impl Driver {
             state.key = None;
             state.session.kcp().conv()
         };
+        self.timers.forget(key);
         self.free_sessions.push(key);
         self.closed += 1;
         let Some(socket) = self.sockets.get_mut(entry.socket) else { return };
@@ -451,7 +433,9 @@ impl Drop for Driver {
                 queue.close();
             }
         }
-        let driven = self.sessions.drain(..).flatten().map(|entry| entry.handle);
-        driven.chain(waiting).collect::<Vec<_>>().iter().for_each(|handle| handle.end(End::Aborted));
+        let driven: Vec<_> = self.sessions.drain(..).flatten().map(|entry| entry.handle).collect();
+        self.closed += driven.len() as u64;
+        self.report();
+        driven.into_iter().chain(waiting).for_each(|handle| handle.end(End::Aborted));
     }
 }

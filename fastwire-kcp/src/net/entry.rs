@@ -2,13 +2,11 @@
 
 use super::config::KcpConfig;
 use super::handle::{End, SessionHandle, State};
+use super::timers::NEVER;
 use crate::session::{Counters, TransmitBuf};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
-
-/// Never, in ms of the driver's clock.
-pub(super) const NEVER: u64 = u64::MAX;
+use std::time::{Duration, Instant};
 
 /// A session in the driver's table.
 pub(super) struct SessionEntry {
@@ -17,9 +15,8 @@ pub(super) struct SessionEntry {
     config: Arc<KcpConfig>,
     /// In `Driver::touched`.
     pub(super) touched: bool,
-    /// When to look at it next, and the entry of the timers that will lead there (it may be earlier).
+    /// When to look at it next.
     pub(super) wake_at: u64,
-    pub(super) armed_at: u64,
     /// When the peer was last heard, or the session was made; when a sign of life was last asked for.
     heard_at: u64,
     asked_at: u64,
@@ -37,7 +34,6 @@ impl SessionEntry {
             config,
             touched: false,
             wake_at: NEVER,
-            armed_at: NEVER,
             heard_at: now,
             asked_at: now,
             released_at: None,
@@ -66,15 +62,14 @@ impl SessionEntry {
         counted.add_since(&counters, &self.reported);
         self.reported = counters;
         let delivered = state.session.kcp().waiting() == 0;
-        let lingered = self.released_at.is_some_and(|at| now >= at + self.config.linger.as_millis() as u64);
+        let lingered = self.released_at.is_some_and(|at| now >= at.saturating_add(ms(self.config.linger)));
         let over = state.released && (delivered || lingered || state.end.is_some());
         let wakers = state.take_wakers();
         self.wake_at = NEVER;
         if state.end.is_none() {
             let session = state.session.check(now as u32).map_or(NEVER, |wait| now + u64::from(wait));
             let deadlines = [state.read_deadline, state.write_deadline].into_iter().flatten();
-            let deadlines =
-                deadlines.map(|at| at.saturating_duration_since(epoch).as_nanos().div_ceil(1_000_000) as u64);
+            let deadlines = deadlines.map(|at| ms(at.saturating_duration_since(epoch)));
             // One that has passed was seen by the caller that it woke.
             let deadline = deadlines.filter(|&at| at > now).min().unwrap_or(NEVER);
             self.wake_at = session.min(watch_wake).min(deadline);
@@ -95,26 +90,31 @@ impl SessionEntry {
         }
         let mut wake = NEVER;
         if let Some(timeout) = self.config.idle_timeout {
-            let at = self.heard_at + timeout.as_millis() as u64;
+            let at = self.heard_at.saturating_add(ms(timeout));
             if now >= at {
                 state.end.get_or_insert(End::Idle);
             }
             wake = wake.min(at);
         }
         if let Some(keepalive) = self.config.keepalive {
-            let keepalive = (keepalive.as_millis() as u64).max(1);
-            if now >= self.heard_at.max(self.asked_at) + keepalive {
+            let keepalive = ms(keepalive).max(1);
+            if now >= self.heard_at.max(self.asked_at).saturating_add(keepalive) {
                 self.asked_at = now;
                 state.session.kcp_mut().ask_window();
             }
-            wake = wake.min(self.heard_at.max(self.asked_at) + keepalive);
+            wake = wake.min(self.heard_at.max(self.asked_at).saturating_add(keepalive));
         }
         if state.session.kcp().is_dead() {
             state.end.get_or_insert(End::DeadLink);
         }
         if let Some(released) = self.released_at {
-            wake = wake.min(released + self.config.linger.as_millis() as u64);
+            wake = wake.min(released.saturating_add(ms(self.config.linger)));
         }
         wake
     }
+}
+
+/// Whole ms, rounded up; what is more than a counter holds is [`NEVER`].
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER)
 }

@@ -35,6 +35,7 @@ mod snmp;
 mod socket;
 mod split;
 mod stream;
+mod timers;
 
 pub use config::KcpConfig;
 pub use listener::KcpListener;

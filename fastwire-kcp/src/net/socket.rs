@@ -72,7 +72,7 @@ impl Socket {
         self.socket.local_addr()
     }
 
-    /// Fills buffers; how many. 0 when nothing is there: `context`'s waker then hears of more.
+    /// Fills buffers; how many. 0 when nothing is there: `context`'s waker then hears of more. After an error call again.
     pub(super) fn recv(&self, context: &mut Context<'_>, buf: &mut RecvBuf) -> io::Result<usize> {
         loop {
             match self.socket.poll_recv_ready(context) {
@@ -88,8 +88,6 @@ impl Socket {
             });
             match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The answer to something sent to another peer.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 other => return other,
             }
         }
@@ -136,5 +134,32 @@ impl Socket {
         let sent =
             self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit));
         !matches!(sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    #[tokio::test]
+    async fn the_backlog_reaches_its_limit_and_no_further() {
+        let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = peer.local_addr().unwrap();
+        let mut socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut out = TransmitBuf::new([1; 32]);
+        (0..=MAX_SEND_BACKLOG).for_each(|_| out.push(b"later"));
+        // While one waits, the others queue up behind it.
+        socket.backlog.push_back((address, b"first".to_vec()));
+        socket.send(&mut Context::from_waker(Waker::noop()), address, &out);
+        assert_eq!(socket.overflows, 2);
+        std::future::poll_fn(|context| {
+            socket.send_backlog(context);
+            if socket.backlog.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let mut first = [0; 8];
+        assert_eq!(peer.recv(&mut first).await.unwrap(), 5);
+        assert_eq!(&first[..5], b"first");
     }
 }

@@ -159,7 +159,7 @@ impl KcpStream {
     /// Send and receive window, in segments.
     ///
     /// # Errors
-    /// Kind `InvalidInput` when one is 0.
+    /// Kind `InvalidInput` when one is 0 or over [`MAX_WINDOW`](crate::core::MAX_WINDOW).
     pub fn set_window(&self, send: u32, receive: u32) -> io::Result<()> {
         let result = self.core.handle.change(|state| state.session.kcp_mut().set_window(send, receive));
         result.map_err(|error| invalid(error.into()))

@@ -1,5 +1,7 @@
 //! What sessions count, under kcp-go's names.
 
+use crate::crypt::OpenError;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident = $name:literal,)*) => {
         /// Counters of one session, or of all of a process.
@@ -77,6 +79,24 @@ counters! {
     oob_packets = "OOBPackets",
     /// Datagrams, or out-of-band messages, dropped because a queue was full.
     overflows = "Overflows",
+}
+
+impl Counters {
+    /// A datagram that would not open.
+    pub(crate) fn refused(&mut self, error: &OpenError) {
+        self.in_pkts += 1;
+        match error {
+            OpenError::Short { .. } => self.in_errs += 1,
+            OpenError::Checksum | OpenError::Tag => self.in_csum_errors += 1,
+        }
+    }
+
+    /// A datagram that belongs nowhere.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn strayed(&mut self) {
+        self.in_pkts += 1;
+        self.in_errs += 1;
+    }
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub use router::{Compat, MAX_CLOSED_REMEMBERED, MAX_CONVS_PER_ADDRESS, Route, Ro
 pub use transmit::TransmitBuf;
 
 use crate::core::{Config, Kcp, NoDelay, Origin, Output, Pool, SettingError};
-use crate::crypt::{Crypt, OpenError, PacketCrypt};
+use crate::crypt::{Crypt, PacketCrypt};
 use crate::fec::{FEC_HEADER_LEN, FecPacket, FecRatio, FecReceiver, FecSender, OOB_SEQID, PacketKind};
 use crate::fec::{data_header, payload_of};
 use fastwire_fec::CodeError;
@@ -45,6 +45,8 @@ use transmit::Framer;
 pub const MAX_DATAGRAM: usize = 1500;
 /// Out-of-band messages that wait for the application; more are dropped.
 pub const MAX_OOB_WAITING: usize = 64;
+/// Out-of-band messages of the application's that wait to leave; more are dropped.
+pub const MAX_OOB_QUEUED: usize = 2048;
 
 /// Why a session cannot be as configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -112,7 +114,7 @@ pub struct Session {
     pool: Pool,
     /// At most [`MAX_OOB_WAITING`].
     oob: VecDeque<Vec<u8>>,
-    /// An out-of-band message to send, at most one batch of them at a time.
+    /// To leave with the next update; at most [`MAX_OOB_QUEUED`].
     oob_out: Vec<Vec<u8>>,
     counters: Counters,
     /// When the peer was last heard.
@@ -148,13 +150,7 @@ impl Session {
     pub fn input(&mut self, now: u32, datagram: &mut [u8]) {
         match self.crypt.open(datagram) {
             Ok(range) => self.input_opened(now, datagram.get(range).unwrap_or_default()),
-            Err(error) => {
-                self.counters.in_pkts += 1;
-                match error {
-                    OpenError::Short { .. } => self.counters.in_errs += 1,
-                    OpenError::Checksum | OpenError::Tag => self.counters.in_csum_errors += 1,
-                }
-            }
+            Err(error) => self.counters.refused(&error),
         }
     }
 
@@ -162,7 +158,7 @@ impl Session {
     pub fn input_opened(&mut self, now: u32, inner: &[u8]) {
         self.counters.in_pkts += 1;
         self.counters.in_bytes += inner.len() as u64;
-        if inner.len() < MIN_INNER_LEN {
+        if !(MIN_INNER_LEN..=MAX_DATAGRAM).contains(&inner.len()) {
             self.counters.in_errs += 1;
             return;
         }
@@ -306,7 +302,7 @@ impl Session {
         Ok(count)
     }
 
-    /// Queues an unreliable message outside the stream.
+    /// Queues an unreliable message outside the stream. When [`MAX_OOB_QUEUED`] wait already it is dropped and counted.
     ///
     /// # Errors
     /// [`SessionError::OobNeedsFec`], [`SessionError::OobTooLong`].
@@ -315,7 +311,11 @@ impl Session {
         if message.len() > most {
             return Err(SessionError::OobTooLong { len: message.len(), most });
         }
-        self.oob_out.push(message.to_vec());
+        if self.oob_out.len() < MAX_OOB_QUEUED {
+            self.oob_out.push(message.to_vec());
+        } else {
+            self.counters.overflows += 1;
+        }
         Ok(())
     }
 

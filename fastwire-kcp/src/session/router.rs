@@ -99,9 +99,14 @@ impl<Id: Copy + PartialEq> Router<Id> {
         }
     }
 
-    /// Adds a session that was opened.
+    /// Adds a session that was opened. Under [`Compat::KcpGo`] whatever the address had before is forgotten.
     pub fn insert(&mut self, from: SocketAddr, conv: u32, id: Id) {
-        self.sessions.entry(from).or_default().push((conv, id));
+        let known = self.sessions.entry(from).or_default();
+        if self.compat == Compat::KcpGo {
+            self.count -= known.len();
+            known.clear();
+        }
+        known.push((conv, id));
         self.count += 1;
     }
 
@@ -173,6 +178,19 @@ mod tests {
         let later = router.route(REMEMBERED_FOR, address(1), data(1));
         assert_eq!(later, Route::Open { conv: 1, replaces: None }, "but not for ever");
         assert_eq!(router.route(0, address(1), Peek::Hidden), Route::Session('b'));
+    }
+
+    #[test]
+    fn a_replaced_session_gets_no_more_datagrams() {
+        let mut router = Router::new(Compat::KcpGo);
+        let data = |conv| Peek::Shown { conv, sn: 0, opens: true };
+        router.insert(address(1), 1, 'a');
+        assert_eq!(router.route(0, address(1), data(2)), Route::Open { conv: 2, replaces: Some('a') });
+        router.insert(address(1), 2, 'b');
+        assert_eq!((router.len(), router.route(0, address(1), Peek::Hidden)), (1, Route::Session('b')));
+        assert_eq!(router.route(0, address(1), data(1)), Route::Open { conv: 1, replaces: Some('b') });
+        router.remove(0, address(1), 1, 'a');
+        assert_eq!((router.len(), router.route(0, address(1), data(2))), (1, Route::Session('b')));
     }
 
     proptest! {

@@ -71,6 +71,12 @@ impl TransmitBuf {
         self.ends.clear();
     }
 
+    #[cfg(all(test, feature = "tokio"))]
+    pub(crate) fn push(&mut self, datagram: &[u8]) {
+        self.bytes.extend_from_slice(datagram);
+        self.ends.push(self.bytes.len());
+    }
+
     fn range(&self, i: usize) -> Range<usize> {
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
         start..self.ends[i]
