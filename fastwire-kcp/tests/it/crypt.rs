@@ -1,5 +1,6 @@
 //! Packet protection: kcp-go's recorded bytes for every cipher, and the laws all of them keep.
 
+use crate::recorded;
 use fastwire_kcp::crypt::{
     Crypt, CryptKind, NONCE_LEN, OpenError, PacketCrypt, SealError, derive_key, insecure,
 };
@@ -58,8 +59,7 @@ fn vectors_of_key_derivation_checksum_and_table() {
 #[test]
 fn vectors_of_sessions_open_and_seal_again() {
     for (name, session) in kcp_sessions() {
-        let kind: CryptKind = session["crypt"].as_str().expect("a name").parse().expect("a known name");
-        let crypt = Crypt::new(kind, &hex(&session["key"])).expect("a recorded key");
+        let crypt = recorded::session_crypt(&session);
         for datagram in cases(&session["datagrams"]) {
             let wire = hex(&datagram["hex"]);
             let mut opened = wire.clone();
@@ -151,17 +151,9 @@ proptest! {
     }
 }
 
-/// The cipher of a crypto.json case; its names leave the key size open.
+/// The cipher of a crypto.json case.
 fn kind(case: &Value, key_len: usize) -> CryptKind {
-    let name = match (case["cipher"].as_str().expect("a name"), key_len) {
-        ("aes", 16) => "aes-128",
-        ("aes", 24) => "aes-192",
-        ("aes-gcm", 16) => "aes-128-gcm",
-        ("aes-gcm", 24) => "aes-192-gcm",
-        ("aes-gcm", _) => "aes-256-gcm",
-        (name, _) => name,
-    };
-    name.parse().expect("a known name")
+    recorded::kind(case["cipher"].as_str().expect("a name"), key_len)
 }
 
 /// Sealing gives the recorded packet, opening it the recorded payload.

@@ -62,3 +62,48 @@ fn vectors_of_the_listener_are_followed_step_by_step() {
         }
     }
 }
+
+/// Sends one opening datagram from each of `offered` addresses and counts the sessions that a listener with `backlog`
+/// then has for accept; the others cost a counter each.
+#[cfg(feature = "tokio")]
+pub(crate) async fn offer(config: fastwire_kcp::net::KcpConfig, offered: u64, opening: &[u8]) -> u64 {
+    use fastwire_kcp::net::{KcpListener, snmp};
+    use std::time::Duration;
+
+    let limit = (config.backlog.max(1) as u64).min(config.max_sessions as u64);
+    let listener = KcpListener::bind("127.0.0.1:0", config).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let before = snmp();
+    let mut peers = Vec::new();
+    for _ in 0..offered {
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.send_to(opening, address).unwrap();
+        peers.push(peer);
+    }
+    // Refused ones are counted: when they are, all have been seen.
+    let all_seen = async {
+        while snmp().overflows - before.overflows < offered - limit {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all_seen).await.expect("a counter for each refused one");
+    let mut accepted = 0;
+    let mut streams = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        streams.push(stream.unwrap());
+        accepted += 1;
+    }
+    accepted
+}
+
+#[cfg(feature = "tokio")]
+#[tokio::test]
+async fn vectors_of_the_backlog_are_met() {
+    use fastwire_kcp::net::KcpConfig;
+
+    let file = kcp_load("listener");
+    let crypt = Crypt::new(CryptKind::Insecure(insecure::Kind::Null), &[]).unwrap();
+    let opening = hex(&file["steps"][0]["datagram"]);
+    let (offered, accepted) = (number(&file["backlog"]["offered"]), number(&file["backlog"]["accepted"]));
+    assert_eq!(offer(KcpConfig::new(crypt), offered, &opening).await, accepted);
+}

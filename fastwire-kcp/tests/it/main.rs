@@ -12,6 +12,7 @@ mod listener;
 #[cfg(feature = "tokio")]
 mod net;
 mod network;
+mod recorded;
 mod sessions;
 mod traces;
 #[cfg(feature = "tokio")]

@@ -142,26 +142,6 @@ async fn a_closed_listener_accepts_no_more_but_keeps_its_sessions() {
 }
 
 #[tokio::test]
-async fn the_backlog_is_bounded() {
-    let mut config = config();
-    config.backlog = 3;
-    let listener = KcpListener::bind("127.0.0.1:0", config.clone()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut clients = Vec::new();
-    for _ in 0..6 {
-        let mut client = KcpStream::connect(address, config.clone()).await.unwrap();
-        client.write_all(b"x").await.unwrap();
-        clients.push(client);
-    }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let mut accepted = 0;
-    while tokio::time::timeout(Duration::ZERO, listener.accept()).await.is_ok() {
-        accepted += 1;
-    }
-    assert_eq!(accepted, 3);
-}
-
-#[tokio::test]
 async fn another_key_opens_nothing() {
     let listener = KcpListener::bind("127.0.0.1:0", config()).await.unwrap();
     let other = KcpConfig::new(Crypt::from_passphrase(CryptKind::Aes128Gcm, "another secret"));

@@ -1,11 +1,10 @@
 //! Recorded kcp-go sessions: each side's datagrams, fed to a session here, deliver what was written there.
 
+use crate::recorded::session_crypt;
 use fastwire_kcp::core::{Config, NoDelay, Pool};
-use fastwire_kcp::crypt::{Crypt, CryptKind};
 use fastwire_kcp::fec::{FecPacket, FecRatio, FecSender, PacketKind};
 use fastwire_kcp::session::{Session, SessionConfig, TransmitBuf};
 use fastwire_testkit::vectors::{Value, cases, hex, kcp_sessions, number};
-use std::str::FromStr;
 
 struct Recorded<'a> {
     name: &'a str,
@@ -15,18 +14,6 @@ struct Recorded<'a> {
 impl Recorded<'_> {
     fn figure(&self, name: &str) -> usize {
         number(&self.file[name]) as usize
-    }
-
-    fn crypt(&self) -> Crypt {
-        let key = hex(&self.file["key"]);
-        let name = self.file["crypt"].as_str().expect("a name");
-        // kcp-go names a family, the key says which of it.
-        let kind = match (name, key.len()) {
-            ("aes", 16) => "aes-128",
-            ("aes", 24) => "aes-192",
-            (name, _) => name,
-        };
-        Crypt::new(CryptKind::from_str(kind).expect("a known cipher"), &key).expect("a recorded key")
     }
 
     fn config(&self) -> SessionConfig {
@@ -50,7 +37,7 @@ impl Recorded<'_> {
     }
 
     fn session(&self) -> Session {
-        Session::new(self.figure("conv") as u32, &self.config(), self.crypt(), Pool::new())
+        Session::new(self.figure("conv") as u32, &self.config(), session_crypt(self.file), Pool::new())
             .expect("a recorded mtu")
     }
 

@@ -1,6 +1,7 @@
-//! The recorded traces of the C KCP 1.7.1, replayed call by call: each endpoint alone, fed its own calls.
+//! Recorded traces, replayed call by call: each endpoint alone, fed its own calls. Those of the C KCP 1.7.1 give the same
+//! datagrams and state; those of every other implementation deliver the same messages.
 
-use fastwire_kcp::core::{Config, Kcp, NoDelay, Origin, RecvError};
+use fastwire_kcp::core::{Config, HEADER_LEN, Header, Kcp, NoDelay, Origin, RecvError, Timing};
 use fastwire_testkit::vectors::{cases, hex, kcp_traces, number};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -25,6 +26,64 @@ fn classic_timing_replays_the_recorded_vectors_call_by_call() {
     assert!(calls > 1000);
 }
 
+/// Whoever recorded it: what an endpoint was fed is taken or refused here as it was there, and its reader gets the same
+/// messages at the same calls.
+#[test]
+fn the_vectors_of_every_implementation_deliver_the_same() {
+    let (mut endpoints, mut messages, mut segments) = (0, 0, 0);
+    for (name, trace) in kcp_traces() {
+        let conv = number(&trace["conv"]) as u32;
+        let fields: Vec<&str> = cases(&trace["state_fields"]).iter().filter_map(Value::as_str).collect();
+        let before = endpoints;
+        for (r, run) in cases(&trace["runs"]).iter().enumerate() {
+            for end in ["a", "b"] {
+                let kind = run[end].as_str().expect("an implementation");
+                let at = format!("{name} run {r} endpoint {end} ({kind})");
+                // The C core has a least receive window, the Go core another default.
+                let config = match kind {
+                    "kcp-go" => Config { rcv_wnd: 32, timing: Timing::Prompt, ..Config::default() },
+                    _ => Config::classic(),
+                };
+                let replay = Replay { kcp: Kcp::new(conv, config), at, state: HashMap::new() };
+                messages += replay.receive(end, run, &fields);
+                endpoints += 1;
+            }
+            for datagram in cases(&run["steps"]).iter().filter_map(|step| step["out"].as_array()).flatten() {
+                segments += encodes_again(&hex(datagram));
+            }
+        }
+        assert!(endpoints > before, "{name} was not read");
+    }
+    println!("{endpoints} endpoints, {messages} messages, {segments} segments");
+    assert!(messages > 1000 && segments > messages);
+}
+
+/// Segments of a recorded datagram, each of which is read and written to the same bytes.
+fn encodes_again(datagram: &[u8]) -> usize {
+    let (mut rest, mut count) = (datagram, 0);
+    while let Some((head, tail)) = rest.split_first_chunk::<HEADER_LEN>() {
+        let header = Header::decode(head).expect("a known command");
+        assert_eq!(&header.encode(), head);
+        rest = tail.get(header.len as usize..).expect("a whole segment");
+        count += 1;
+    }
+    assert!(rest.is_empty());
+    count
+}
+
+/// Datagrams of both ends by the number under which the other end's input names them.
+type Emitted<'a> = HashMap<&'a str, Vec<Vec<u8>>>;
+
+/// The bytes of an input step.
+fn incoming(step: &Value, end: &str, sent: &Emitted<'_>) -> Vec<u8> {
+    let other = if end == "a" { "b" } else { "a" };
+    step["dg"].as_u64().map_or_else(|| hex(&step["data"]), |n| sent[other][n as usize].clone())
+}
+
+fn emitted(step: &Value) -> Vec<Vec<u8>> {
+    step["out"].as_array().map_or_else(Vec::new, |out| out.iter().map(hex).collect())
+}
+
 struct Replay {
     kcp: Kcp,
     /// Where the replay is, for messages.
@@ -39,17 +98,14 @@ impl Replay {
     }
 
     fn run(mut self, end: &str, run: &Value, fields: &[&str]) -> usize {
-        // Datagrams of both ends by the number under which the other end's input names them.
-        let mut sent: HashMap<&str, Vec<Vec<u8>>> = HashMap::new();
+        let mut sent = Emitted::new();
         let mut calls = 0;
         for (i, step) in cases(&run["steps"]).iter().enumerate() {
             let e = step["e"].as_str().expect("an endpoint");
-            let recorded: Vec<Vec<u8>> =
-                step["out"].as_array().map_or_else(Vec::new, |out| out.iter().map(hex).collect());
+            let recorded = emitted(step);
             if e == end {
-                let other = if end == "a" { "b" } else { "a" };
-                let incoming = step["dg"].as_u64().map(|n| sent[other][n as usize].clone());
-                let out = self.call(step, incoming, i);
+                let data = (step["op"] == "input").then(|| incoming(step, end, &sent)).unwrap_or_default();
+                let out = self.call(step, &data, i);
                 assert_eq!(out, recorded, "{} step {i}: {} at {}", self.at, step["op"], step["t"]);
                 self.compare_state(step, fields, i);
                 calls += 1;
@@ -59,7 +115,7 @@ impl Replay {
         calls
     }
 
-    fn call(&mut self, step: &Value, incoming: Option<Vec<u8>>, i: usize) -> Vec<Vec<u8>> {
+    fn call(&mut self, step: &Value, data: &[u8], i: usize) -> Vec<Vec<u8>> {
         let kcp = &mut self.kcp;
         let at = format!("{} step {i}", self.at);
         let now = number(&step["t"]) as u32;
@@ -103,8 +159,7 @@ impl Replay {
                 assert_eq!(Some(result), ret, "{at}: send");
             }
             "input" => {
-                let data = incoming.unwrap_or_else(|| hex(&step["data"]));
-                let result = kcp.input(now, &data, Origin::Direct);
+                let result = kcp.input(now, data, Origin::Direct);
                 assert_eq!(result.is_ok(), ret == Some(0), "{at}: {result:?}");
             }
             "update" => kcp.update(now, &mut out),
@@ -133,12 +188,63 @@ impl Replay {
         out
     }
 
-    fn compare_state(&mut self, step: &Value, fields: &[&str], i: usize) {
+    /// The receiving calls alone; how many messages were read.
+    fn receive(mut self, end: &str, run: &Value, fields: &[&str]) -> usize {
+        let mut sent = Emitted::new();
+        let mut messages = 0;
+        for (i, step) in cases(&run["steps"]).iter().enumerate() {
+            let e = step["e"].as_str().expect("an endpoint");
+            sent.entry(e).or_default().extend(emitted(step));
+            if e != end {
+                continue;
+            }
+            let at = format!("{} step {i}", self.at);
+            let arg = |n: usize| step["args"][n].as_i64().expect("an argument");
+            let kcp = &mut self.kcp;
+            match step["op"].as_str().expect("an operation") {
+                "wndsize" if arg(1) > 0 => kcp.set_window(1, arg(1) as u32).expect("a positive window"),
+                "set" if step["name"] == "rcv_nxt" => {
+                    kcp.start_at(0, step["value"].as_i64().expect("a value") as u32);
+                }
+                "input" => {
+                    let origin = if step["fec"] == true { Origin::Recovered } else { Origin::Direct };
+                    let result = kcp.input(number(&step["t"]) as u32, &incoming(step, end, &sent), origin);
+                    assert_eq!(result.is_ok(), step["ret"] == 0, "{at}: {result:?}");
+                }
+                "recv" => {
+                    let mut buffer = vec![0; arg(0) as usize];
+                    let got = kcp.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec());
+                    let read = step["ret"].as_i64().is_some_and(|code| code >= 0);
+                    let recorded = read.then(|| step.get("got").map_or_else(Vec::new, hex));
+                    assert_eq!(got, recorded, "{at}: recv");
+                    messages += usize::from(read);
+                }
+                "peeksize" => {
+                    let size = kcp.peek_size().map_or(-1, |len| len as i64);
+                    assert_eq!(size, step["ret"].as_i64().expect("a code").max(-1), "{at}: peeksize");
+                }
+                _ => {}
+            }
+            self.note_state(step, fields);
+            let (_, _, expected) = self.kcp.numbers();
+            let (_, _, ready, ahead, _) = self.kcp.queues();
+            let ours =
+                [("rcv_nxt", i64::from(expected)), ("rcv_queue", ready as i64), ("rcv_buf", ahead as i64)];
+            self.compare(&ours, step, i);
+        }
+        messages
+    }
+
+    fn note_state(&mut self, step: &Value, fields: &[&str]) {
         if let Some(values) = step["state"].as_array() {
             for (field, value) in fields.iter().zip(values) {
                 self.state.insert((*field).to_owned(), value.as_i64().expect("a figure"));
             }
         }
+    }
+
+    fn compare_state(&mut self, step: &Value, fields: &[&str], i: usize) {
+        self.note_state(step, fields);
         let kcp = &self.kcp;
         let (una, next, expected) = kcp.numbers();
         let (srtt, rttvar, rto) = kcp.rtt();
@@ -159,7 +265,11 @@ impl Replay {
             ("rcv_buf", ahead as i64),
             ("acks_pending", acks as i64),
         ];
-        for (name, value) in ours {
+        self.compare(&ours, step, i);
+    }
+
+    fn compare(&self, ours: &[(&str, i64)], step: &Value, i: usize) {
+        for &(name, value) in ours {
             if let Some(&recorded) = self.state.get(name) {
                 assert_eq!(value, recorded, "{} step {i} ({}): {name}", self.at, step["op"]);
             }
