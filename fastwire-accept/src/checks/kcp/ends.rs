@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use fastwire_kcp::core::NoDelay;
 use fastwire_kcp::crypt::{Crypt, CryptKind, insecure};
@@ -11,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Largest write that tokio_kcp takes in message mode.
 const WRITE: usize = 64 << 10;
+
+/// A transfer that brings nothing for so long has failed: the longest that a timeout of KCP grows to, twice.
+const STALL: Duration = Duration::from_secs(120);
 
 /// Settings that both implementations have.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +126,9 @@ where
     let (mut received, mut same) = (0, true);
     while received < len {
         let most = buffer.len().min(len - received);
-        let count = to.read(&mut buffer[..most]).await?;
+        let read = tokio::time::timeout(STALL, to.read(&mut buffer[..most])).await;
+        let count =
+            read.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "nothing arrives any more"))??;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
