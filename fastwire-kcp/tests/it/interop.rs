@@ -56,7 +56,7 @@ impl Dice {
 
 /// Forwards between one client and `server`, losing `loss` percent and holding back a fifth of the rest for 5 ms,
 /// when there is any loss. Its address.
-pub(crate) async fn relay(server: SocketAddr, loss: u64) -> SocketAddr {
+async fn relay(server: SocketAddr, loss: u64) -> SocketAddr {
     let socket = std::sync::Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {

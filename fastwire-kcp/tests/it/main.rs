@@ -15,5 +15,3 @@ mod network;
 mod recorded;
 mod sessions;
 mod traces;
-#[cfg(feature = "tokio")]
-mod tunnel;

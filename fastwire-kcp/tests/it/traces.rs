@@ -104,7 +104,7 @@ impl Replay {
             let e = step["e"].as_str().expect("an endpoint");
             let recorded = emitted(step);
             if e == end {
-                let data = (step["op"] == "input").then(|| incoming(step, end, &sent)).unwrap_or_default();
+                let data = if step["op"] == "input" { incoming(step, end, &sent) } else { Vec::new() };
                 let out = self.call(step, &data, i);
                 assert_eq!(out, recorded, "{} step {i}: {} at {}", self.at, step["op"], step["t"]);
                 self.compare_state(step, fields, i);

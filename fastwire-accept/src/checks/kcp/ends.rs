@@ -13,8 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// Largest write that tokio_kcp takes in message mode.
 const WRITE: usize = 64 << 10;
 
-/// A transfer that brings nothing for so long has failed: the longest that a timeout of KCP grows to, twice.
-const STALL: Duration = Duration::from_secs(120);
+/// A transfer that brings nothing for so long has failed. A peer's timeout that doubles without bound reaches minutes by
+/// chance alone: at 20 % loss, after ten losses in a row of one segment.
+pub(super) const STALL: Duration = Duration::from_secs(20 * 60);
 
 /// Settings that both implementations have.
 #[derive(Clone, Copy, Debug)]

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use fastwire::sim::{LinkConfig, Loss, Reorder};
 use fastwire_kcp::core::NoDelay;
-use fastwire_kcp::net::{KcpListener, KcpStream};
+use fastwire_kcp::net::{KcpConfig, KcpListener, KcpStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::ends::{Settings, runtime, transfer};
+use super::ends::{STALL, Settings, runtime, transfer};
 use super::line::Line;
 use crate::check::{Check, Outcome, Profile, Run};
 use crate::relay::Summary;
@@ -125,6 +125,15 @@ impl Case {
         Shown { case: self, result, seconds: start.elapsed().as_secs_f64() }
     }
 
+    /// Ours; how long to wait for the peer is for the transfer to say.
+    fn ours(&self) -> KcpConfig {
+        self.settings.ours().idle_timeout(None)
+    }
+
+    fn theirs(&self) -> tokio_kcp::KcpConfig {
+        tokio_kcp::KcpConfig { session_expire: 2 * STALL, ..self.settings.theirs() }
+    }
+
     fn line(&self, server: SocketAddr, seed: u64) -> io::Result<Line> {
         let mut link = LinkConfig::new().latency(Duration::from_millis(1));
         if self.loss > 0.0 {
@@ -136,10 +145,10 @@ impl Case {
 
     async fn our_client(&self, seed: u64) -> io::Result<Summary> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = tokio_kcp::KcpListener::bind(self.settings.theirs(), any).await;
+        let listener = tokio_kcp::KcpListener::bind(self.theirs(), any).await;
         let mut listener = listener.map_err(io::Error::other)?;
         let line = self.line(listener.local_addr()?, seed)?;
-        let mut client = KcpStream::connect(line.address, self.settings.ours()).await?;
+        let mut client = KcpStream::connect(line.address, self.ours()).await?;
         client.write_all(b"!").await?;
         let (mut server, _) = listener.accept().await.map_err(io::Error::other)?;
         server.recv(&mut [0; 16]).await.map_err(io::Error::other)?;
@@ -148,9 +157,9 @@ impl Case {
     }
 
     async fn our_listener(&self, seed: u64) -> io::Result<Summary> {
-        let listener = KcpListener::bind("127.0.0.1:0", self.settings.ours()).await?;
+        let listener = KcpListener::bind("127.0.0.1:0", self.ours()).await?;
         let line = self.line(listener.local_addr()?, seed)?;
-        let client = tokio_kcp::KcpStream::connect(&self.settings.theirs(), line.address).await;
+        let client = tokio_kcp::KcpStream::connect(&self.theirs(), line.address).await;
         let mut client = client.map_err(io::Error::other)?;
         client.write_all(b"!").await?;
         client.flush().await?;
@@ -167,11 +176,16 @@ impl Case {
     {
         let (a_read, a_write) = tokio::io::split(a);
         let (b_read, b_write) = tokio::io::split(b);
-        let there = transfer(a_write, b_read, self.bytes);
-        let back = transfer(b_write, a_read, self.bytes);
+        let there = told("client to server", transfer(a_write, b_read, self.bytes));
+        let back = told("server to client", transfer(b_write, a_read, self.bytes));
         match tokio::try_join!(there, back)? {
             (true, true) => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "other bytes arrived than were sent")),
         }
     }
+}
+
+/// An error that says which way it happened.
+async fn told(way: &str, transfer: impl Future<Output = io::Result<bool>>) -> io::Result<bool> {
+    transfer.await.map_err(|error| io::Error::new(error.kind(), format!("{way}: {error}")))
 }

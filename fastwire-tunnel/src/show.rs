@@ -1,0 +1,96 @@
+//! Shows what goes through: on a terminal one line that changes, elsewhere a line for each second in which anything moved.
+
+use crate::tunnel::Traffic;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Figures of one moment.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    at: Instant,
+    up: u64,
+    down: u64,
+    open: usize,
+    resent: u64,
+    recovered: u64,
+}
+
+impl Moment {
+    fn now(traffic: &Traffic) -> Self {
+        let kcp = fastwire_kcp::net::snmp();
+        Self {
+            at: Instant::now(),
+            up: traffic.up.load(Ordering::Relaxed),
+            down: traffic.down.load(Ordering::Relaxed),
+            open: traffic.open.load(Ordering::Relaxed),
+            resent: kcp.retrans_segs,
+            recovered: kcp.fec_recovered,
+        }
+    }
+
+    fn moved_since(&self, before: &Self) -> bool {
+        (self.up, self.down, self.open) != (before.up, before.down, before.open)
+    }
+
+    fn line(&self, before: &Self) -> String {
+        let seconds = self.at.saturating_duration_since(before.at).as_secs_f64().max(1e-3);
+        format!(
+            "up {:8.2} MB/s   down {:8.2} MB/s   connections {}   resent {}   recovered {}",
+            (self.up - before.up) as f64 / 1e6 / seconds,
+            (self.down - before.down) as f64 / 1e6 / seconds,
+            self.open,
+            self.resent - before.resent,
+            self.recovered - before.recovered,
+        )
+    }
+}
+
+/// Writes to standard output for ever.
+pub async fn show(traffic: Arc<Traffic>) {
+    let terminal = std::io::stdout().is_terminal();
+    let mut before = Moment::now(&traffic);
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let now = Moment::now(&traffic);
+        let mut out = std::io::stdout().lock();
+        // Nobody may be reading; that is no reason to stop forwarding.
+        let _ = if terminal {
+            write!(out, "\r{}\x1b[K", now.line(&before)).and_then(|()| out.flush())
+        } else if now.moved_since(&before) {
+            writeln!(out, "{}", now.line(&before))
+        } else {
+            Ok(())
+        };
+        before = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_differences_over_time() {
+        let before = Moment { at: Instant::now(), up: 5, down: 1_000_000, open: 1, resent: 2, recovered: 3 };
+        let now = Moment {
+            at: before.at + Duration::from_secs(2),
+            up: 3_000_005,
+            down: 1_000_000,
+            open: 4,
+            resent: 9,
+            recovered: 3,
+        };
+        let line = now.line(&before);
+        let figures: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        assert_eq!(figures, [1.5, 0.0, 4.0, 7.0, 0.0]);
+        assert!(now.moved_since(&before) && !before.moved_since(&before));
+    }
+}
