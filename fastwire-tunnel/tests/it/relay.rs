@@ -17,12 +17,16 @@ pub(crate) async fn relay(server: SocketAddr, percent: u64) -> SocketAddr {
         let mut buffer = [0; 2048];
         loop {
             let Ok((len, from)) = front.recv_from(&mut buffer).await else { continue };
-            if !backs.contains_key(&from) {
-                let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                tokio::spawn(answers(back.clone(), front.clone(), from, percent));
-                backs.insert(from, back);
-            }
-            pass(&mut dice, percent, &backs[&from], &buffer[..len], server).await;
+            let back = match backs.get(&from) {
+                Some(back) => back.clone(),
+                None => {
+                    let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                    tokio::spawn(answers(back.clone(), front.clone(), from, percent));
+                    backs.insert(from, back.clone());
+                    back
+                }
+            };
+            pass(&mut dice, percent, &back, &buffer[..len], server).await;
         }
     });
     address
