@@ -17,6 +17,8 @@ pub(super) const MAX_SEND_BACKLOG: usize = 2048;
 const RECV_BUFFER: usize = 65_536;
 /// Receive buffers of a driver.
 const RECV_BATCH: usize = 8;
+/// Buffers that one call fills when there is enough.
+const FULL_BATCH: usize = if RECV_BATCH < quinn_udp::BATCH_SIZE { RECV_BATCH } else { quinn_udp::BATCH_SIZE };
 
 /// The socket.
 pub(super) struct Socket {
@@ -83,9 +85,19 @@ impl Socket {
             for (slice, buffer) in slices.iter_mut().zip(buf.bytes.chunks_mut(RECV_BUFFER)) {
                 *slice = IoSliceMut::new(buffer);
             }
+            let mut drained = None;
             let received = self.socket.try_io(Interest::READABLE, || {
-                self.state.recv((&self.socket).into(), &mut slices, &mut buf.metas)
+                let count = self.state.recv((&self.socket).into(), &mut slices, &mut buf.metas)?;
+                if count < FULL_BATCH {
+                    // The kernel had no more: said now, that saves asking again. What arrives after the call is news.
+                    drained = Some(count);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(count)
             });
+            if let Some(count) = drained {
+                return Ok(count);
+            }
             match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 other => return other,
