@@ -9,6 +9,7 @@ mod hostile;
 #[cfg(feature = "tokio")]
 mod interop;
 mod listener;
+mod names;
 #[cfg(feature = "tokio")]
 mod net;
 mod network;

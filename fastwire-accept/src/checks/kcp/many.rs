@@ -21,10 +21,15 @@ const REPLY: usize = 200;
 const HIGHEST: f64 = 30.0;
 /// The search for what raw carries ends when it is known this well, in requests a second.
 const PRECISION: f64 = 1.0;
+/// From a rate that raw did not carry for long to the next.
+const BACK_OFF: f64 = 0.85;
 /// Of what a rate asks for, the generator must offer at least this share: less, and the rate was not tried.
 const OFFERED: f64 = 0.95;
 /// Tries, each with a search of its own. Only a machine that raw finds slower than it was before is a reason for another.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
+/// For the last replies to come: what raw lost never comes, what KCP lost is sent again.
+const RAW_SETTLES: Duration = Duration::from_secs(3);
+const KCP_SETTLES: Duration = Duration::from_secs(30);
 /// Most bytes of an idle session, both ends counted as one each.
 const IDLE: u64 = 32 << 10;
 
@@ -137,10 +142,10 @@ impl Plan {
     fn highest_raw(self, most: f64) -> io::Result<f64> {
         runtime().block_on(async {
             let raw = Raw::open(self.sessions).await?;
-            if raw.offer(most, self.probe).await.held() {
-                return Ok(most);
-            }
             let (mut carried, mut lost) = (0.0, most);
+            if raw.offer(most, self.probe).await.held() {
+                carried = most;
+            }
             while lost - carried > PRECISION {
                 let rate = f64::midpoint(carried, lost);
                 if raw.offer(rate, self.probe).await.held() {
@@ -152,12 +157,17 @@ impl Plan {
             if carried == 0.0 {
                 return Err(io::Error::other("raw carries nothing: the machine is too busy"));
             }
+            // A short try may fall in a quiet moment: what counts is the time that KCP gets.
+            while carried > PRECISION && !raw.offer(carried, self.seconds).await.held() {
+                carried *= BACK_OFF;
+            }
             Ok(carried)
         })
     }
 
     fn raw_carries(self, rate: f64) -> io::Result<bool> {
-        runtime().block_on(async { Ok(Raw::open(self.sessions).await?.offer(rate, self.probe).await.held()) })
+        runtime()
+            .block_on(async { Ok(Raw::open(self.sessions).await?.offer(rate, self.seconds).await.held()) })
     }
 }
 
@@ -208,7 +218,7 @@ impl Raw {
             }
         }
         let offered = pace.offered();
-        settle(&self.back, sent).await;
+        settle(&self.back, sent, RAW_SETTLES).await;
         Shown { sent, back: self.back.load(Ordering::Relaxed), offered }
     }
 }
@@ -253,7 +263,7 @@ impl Plan {
                 }
             });
         }
-        settle(&back, self.sessions as u64).await;
+        settle(&back, self.sessions as u64, KCP_SETTLES).await;
         let cost = Cost {
             idle_bytes: (status("VmRSS:")?.saturating_sub(memory)) * 1024,
             more_tasks: runtime.metrics().num_alive_tasks() - 2 * self.sessions - tasks,
@@ -270,7 +280,7 @@ impl Plan {
             }
         }
         let offered = pace.offered();
-        settle(&back, sent).await;
+        settle(&back, sent, KCP_SETTLES).await;
         Ok((cost, Shown { sent, back: back.load(Ordering::Relaxed), offered }))
     }
 }
@@ -285,9 +295,9 @@ async fn echo(mut server: KcpStream) {
 }
 
 /// Waits until `expected` replies are back, but not for ever.
-async fn settle(back: &AtomicU64, expected: u64) {
+async fn settle(back: &AtomicU64, expected: u64, most: Duration) {
     let start = Instant::now();
-    while back.load(Ordering::Relaxed) < expected && start.elapsed() < Duration::from_secs(3) {
+    while back.load(Ordering::Relaxed) < expected && start.elapsed() < most {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
