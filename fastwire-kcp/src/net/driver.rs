@@ -7,7 +7,7 @@ use super::handle::{End, SessionHandle, State};
 use super::listener::AcceptQueue;
 use super::snmp;
 use super::socket::{RecvBuf, Socket};
-use super::timers::Timers;
+use super::timers::{Grace, Timers};
 use crate::crypt::PacketCrypt;
 use crate::session::{Counters, MAX_DATAGRAM, Peek, Route, Router, Session, TransmitBuf};
 use std::future::Future;
@@ -71,6 +71,9 @@ pub(super) struct Driver {
     free_sockets: Vec<usize>,
     free_sessions: Vec<usize>,
     timers: Timers,
+    grace: Grace,
+    /// A socket had more to read than its share of this round.
+    behind: bool,
     sleep: Option<Pin<Box<Sleep>>>,
     /// Sessions to serve in this round.
     touched: Vec<usize>,
@@ -108,6 +111,8 @@ impl Driver {
             free_sockets: Vec::new(),
             free_sessions: Vec::new(),
             timers: Timers::default(),
+            grace: Grace::default(),
+            behind: false,
             sleep: None,
             touched: Vec::new(),
             dirty: Vec::new(),
@@ -131,6 +136,7 @@ impl Driver {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.drain(..).for_each(|session| self.touch(session));
         self.dirty = dirty;
+        self.behind = false;
         let mut ready = std::mem::take(&mut self.ready);
         ready.drain(..).for_each(|socket| self.receive(socket, now));
         self.ready = ready;
@@ -218,6 +224,9 @@ impl Driver {
     }
 
     fn fire_timers(&mut self, now: u64) {
+        if self.grace.holds(now, self.timers.next(), self.behind) {
+            return;
+        }
         while let Some(session) = self.timers.pop_due(now) {
             let wake_at = self.sessions.get(session).and_then(Option::as_ref).map(|entry| entry.wake_at);
             match wake_at {
@@ -229,7 +238,7 @@ impl Driver {
 
     /// Sleeps until the next timer; true when it is due already.
     fn arm(&mut self, context: &mut Context<'_>, now: u64) -> bool {
-        let Some(at) = self.timers.next() else { return false };
+        let Some(at) = self.grace.until().or(self.timers.next()) else { return false };
         if at <= now {
             return true;
         }
@@ -268,6 +277,7 @@ impl Driver {
         }
         self.sockets[index] = Some(entry);
         if more {
+            self.behind = true;
             self.shared.push_ready(index);
         }
     }

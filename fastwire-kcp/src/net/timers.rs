@@ -53,6 +53,44 @@ impl Timers {
     }
 }
 
+/// A timer that comes later than this, in ms, says that the driver was kept waiting.
+const LATE: u64 = 10;
+/// How long timers then wait, in ms, for sockets to tell what has arrived meanwhile.
+const GRACE: u64 = 5;
+/// How long they wait, in ms, when a socket is never empty.
+const MOST_GRACE: u64 = 50;
+
+/// A driver that was kept waiting finds timers that have passed beside acknowledgements that it has not read. It reads
+/// first: otherwise every session would send again what has long arrived, and a machine with too much to do had more.
+#[derive(Debug, Default)]
+pub(super) struct Grace {
+    since: Option<u64>,
+}
+
+impl Grace {
+    /// Whether timers wait at `now` although the first is `due`. `behind`: a socket has more to read.
+    pub(super) fn holds(&mut self, now: u64, due: Option<u64>, behind: bool) -> bool {
+        let Some(late) = due.and_then(|due| now.checked_sub(due)) else {
+            self.since = None;
+            return false;
+        };
+        if self.since.is_none() && late < LATE && !behind {
+            return false;
+        }
+        let waited = now - *self.since.get_or_insert(now);
+        let holds = waited < if behind { MOST_GRACE } else { GRACE };
+        if !holds {
+            self.since = None;
+        }
+        holds
+    }
+
+    /// When the wait ends at the earliest, if timers wait.
+    pub(super) fn until(&self) -> Option<u64> {
+        self.since.map(|since| since + GRACE)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +98,28 @@ mod tests {
     use std::collections::BTreeMap;
 
     proptest! {
+        #[test]
+        fn timers_wait_only_when_late_or_behind_and_not_for_long(
+            steps in prop::collection::vec((0..40u64, any::<bool>()), 1..200)) {
+            let (mut grace, mut now, mut due) = (Grace::default(), 0, 7);
+            let mut held_since = None;
+            for (step, behind) in steps {
+                now += step;
+                let late = now.saturating_sub(due);
+                if grace.holds(now, Some(due), behind) {
+                    prop_assert!(now >= due && grace.until().is_some());
+                    prop_assert!(behind || late >= LATE || held_since.is_some());
+                    prop_assert!(now - *held_since.get_or_insert(now) < MOST_GRACE);
+                } else {
+                    prop_assert_eq!(grace.until(), None);
+                    held_since = None;
+                    if now >= due {
+                        due = now + 7;
+                    }
+                }
+            }
+        }
+
         #[test]
         fn every_session_comes_due_at_the_earliest_time_set(
             calls in prop::collection::vec((0..4u8, 0..6usize, 0..100u64), 0..300)) {

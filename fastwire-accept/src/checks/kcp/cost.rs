@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fastwire_kcp::core::{Config, Kcp, NoDelay};
 
-use super::ends::{Settings, our_pair, runtime, their_pair, transfer};
+use super::ends::{Settings, median, our_pair, runtime, their_pair, transfer};
 use crate::check::{Check, Outcome, Profile, Run};
 
 /// How much faster.
@@ -86,11 +86,6 @@ async fn rate(bytes: usize, transfer: impl Future<Output = io::Result<bool>>) ->
         return Err(io::Error::new(io::ErrorKind::InvalidData, "other bytes arrived than were sent"));
     }
     Ok(bytes as f64 / start.elapsed().as_secs_f64())
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 /// Cycles of a flush with nothing due while `window` segments are in flight: its time over that of operations whose

@@ -144,6 +144,12 @@ where
     Ok(same)
 }
 
+/// The middle one of some figures.
+pub(super) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
 /// Bytes that tell their place.
 fn pattern() -> Vec<u8> {
     (0..WRITE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()

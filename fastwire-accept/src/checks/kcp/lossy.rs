@@ -9,7 +9,7 @@ use fastwire_kcp::core::NoDelay;
 use fastwire_kcp::fec::FecRatio;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::ends::{Settings, our_pair, runtime, their_pair, transfer};
+use super::ends::{Settings, median, our_pair, runtime, their_pair, transfer};
 use super::line::Line;
 use crate::check::{Check, Outcome, Profile, Run};
 
@@ -25,13 +25,19 @@ const NOISE_MS: f64 = 2.0;
 /// K3.
 pub(in super::super) struct Lossy;
 
+/// Ours with error correction or without, or theirs, which has none.
+#[derive(Clone, Copy)]
+enum Variant {
+    Ours(Option<(usize, usize)>),
+    Theirs,
+}
+
 /// What one implementation showed on one line.
 #[derive(Clone, Copy)]
 struct Shown {
     p99_ms: f64,
     /// Bytes a second.
     goodput: f64,
-    lost: u64,
 }
 
 impl Check for Lossy {
@@ -45,10 +51,16 @@ impl Check for Lossy {
 
     fn run(&self, run: &Run) -> Outcome {
         let plan = if run.quick {
-            Plan { losses: &[0.0, 0.05], ratios: &[None, Some((10, 3))], messages: 60, bytes: 256 << 10 }
+            Plan {
+                losses: &[0.0, 0.05],
+                ratios: &[None, Some((10, 3))],
+                messages: 60,
+                bytes: 256 << 10,
+                rounds: 1,
+            }
         } else {
             let ratios = &[None, Some((10, 3)), Some((3, 1))];
-            Plan { losses: &[0.0, 0.01, 0.05, 0.1], ratios, messages: 1200, bytes: 8 << 20 }
+            Plan { losses: &[0.0, 0.01, 0.05, 0.1], ratios, messages: 1200, bytes: 8 << 20, rounds: 5 }
         };
         match plan.run(run.start()) {
             Ok(outcome) => outcome,
@@ -62,17 +74,20 @@ struct Plan {
     ratios: &'static [Option<(usize, usize)>],
     messages: u32,
     bytes: usize,
+    /// Transfers of each, of which the median counts.
+    rounds: u64,
 }
 
 impl Plan {
     fn run(&self, seed: u64) -> io::Result<Outcome> {
         let (mut held, mut all, mut lost, mut notes) = (0, 0, 0, Vec::new());
+        let variants: Vec<Variant> =
+            self.ratios.iter().map(|&ratio| Variant::Ours(ratio)).chain([Variant::Theirs]).collect();
         for &loss in self.losses {
-            let theirs = self.measure(None, loss, seed)?;
-            lost += theirs.lost;
-            for &ratio in self.ratios {
-                let ours = self.measure(Some(ratio), loss, seed)?;
-                lost += ours.lost;
+            let (mut shown, dropped) = self.measure(&variants, loss, seed)?;
+            lost += dropped;
+            let Some(theirs) = shown.pop() else { break };
+            for (&ratio, ours) in self.ratios.iter().zip(shown) {
                 all += 1;
                 let ok = if loss == 0.0 {
                     ours.p99_ms <= theirs.p99_ms * NOISE + NOISE_MS && ours.goodput * NOISE >= theirs.goodput
@@ -96,45 +111,60 @@ impl Plan {
         Ok(notes.into_iter().fold(outcome, Outcome::note))
     }
 
-    /// Ours with error correction, or theirs (`None`), which has none.
-    fn measure(&self, ours: Option<Option<(usize, usize)>>, loss: f64, seed: u64) -> io::Result<Shown> {
-        // The latency of messages, then the goodput of a stream: sessions and lines of their own.
-        let (mut p99_ms, mut goodput, mut lost) = (0.0, 0.0, 0);
-        for stream in [false, true] {
-            let settings = Settings { stream, nodelay: NoDelay::FAST3, window: 1024 };
-            let mut line = None;
-            let mut open = |server: SocketAddr| {
-                let link = LinkConfig::new().latency(DISTANCE).loss(Loss::Bernoulli { rate: loss });
-                let opened = Line::open(server, link, seed)?;
-                let address = opened.address;
-                line = Some(opened);
-                io::Result::Ok(address)
-            };
-            let figure = runtime().block_on(async {
-                if let Some(ratio) = ours {
-                    let ratio = ratio.map(|(data, parity)| FecRatio::new(data, parity)).transpose();
-                    let config = settings.ours().fec(ratio.map_err(io::Error::other)?);
-                    let (client, server) =
-                        our_pair(config, |server| std::future::ready(open(server))).await?;
-                    self.figure(client, server, stream).await
-                } else {
-                    let config = settings.theirs();
-                    let (client, server) =
-                        their_pair(config, |server| std::future::ready(open(server))).await?;
-                    self.figure(client, server, stream).await
-                }
-            })?;
-            if stream {
-                goodput = figure;
-            } else {
-                p99_ms = figure;
-            }
-            if let Some(line) = line {
-                let summary = line.close()?;
-                lost += summary.up.lost + summary.down.lost;
+    /// All side by side, in the order given, and how many datagrams the lines dropped.
+    fn measure(&self, variants: &[Variant], loss: f64, seed: u64) -> io::Result<(Vec<Shown>, u64)> {
+        let mut lost = 0;
+        // The latency of messages at the same time: whatever else the machine does, it does to all. Then the goodput of
+        // streams in turn, which needs the machine.
+        let latencies: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = variants
+                .iter()
+                .map(|&variant| scope.spawn(move || self.one(variant, loss, seed, false)))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().expect("no measurement panics")).collect()
+        });
+        let mut goodputs = vec![Vec::new(); variants.len()];
+        for round in 0..self.rounds {
+            for (&variant, goodputs) in variants.iter().zip(&mut goodputs) {
+                let (goodput, dropped) = self.one(variant, loss, seed + round, true)?;
+                goodputs.push(goodput);
+                lost += dropped;
             }
         }
-        Ok(Shown { p99_ms, goodput, lost })
+        let mut shown = Vec::new();
+        for (latency, goodputs) in latencies.into_iter().zip(goodputs) {
+            let (p99_ms, dropped) = latency?;
+            lost += dropped;
+            shown.push(Shown { p99_ms, goodput: median(goodputs) });
+        }
+        Ok((shown, lost))
+    }
+
+    /// A session over a line of its own: goodput of a stream, else the latency of messages; and what the line dropped.
+    fn one(&self, variant: Variant, loss: f64, seed: u64, stream: bool) -> io::Result<(f64, u64)> {
+        let settings = Settings { stream, nodelay: NoDelay::FAST3, window: 1024 };
+        let mut line = None;
+        let mut open = |server: SocketAddr| {
+            let link = LinkConfig::new().latency(DISTANCE).loss(Loss::Bernoulli { rate: loss });
+            let opened = Line::open(server, link, seed)?;
+            let address = opened.address;
+            line = Some(opened);
+            io::Result::Ok(address)
+        };
+        let figure = runtime().block_on(async {
+            if let Variant::Ours(ratio) = variant {
+                let ratio = ratio.map(|(data, parity)| FecRatio::new(data, parity)).transpose();
+                let config = settings.ours().fec(ratio.map_err(io::Error::other)?);
+                let (client, server) = our_pair(config, |server| std::future::ready(open(server))).await?;
+                self.figure(client, server, stream).await
+            } else {
+                let config = settings.theirs();
+                let (client, server) = their_pair(config, |server| std::future::ready(open(server))).await?;
+                self.figure(client, server, stream).await
+            }
+        })?;
+        let summary = line.map(Line::close).transpose()?.unwrap_or_default();
+        Ok((figure, summary.up.lost + summary.down.lost))
     }
 
     async fn figure<A, B>(&self, from: A, to: B, stream: bool) -> io::Result<f64>
