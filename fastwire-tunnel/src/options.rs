@@ -4,6 +4,12 @@ use fastwire_kcp::core::NoDelay;
 use fastwire_kcp::crypt::{Crypt, CryptKind};
 use fastwire_kcp::fec::FecRatio;
 use fastwire_kcp::net::KcpConfig;
+use std::time::Duration;
+
+/// A connection may be idle for as long as it likes: so often a sign of life is asked for.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// An end that gave none for so long is gone, and its connections with it.
+const GONE: Duration = Duration::from_secs(120);
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -109,6 +115,7 @@ pub fn parse(
     let crypt = Crypt::from_passphrase(kind, &key);
     let window = window as u32;
     let kcp = KcpConfig::new(crypt).stream(true).nodelay(nodelay).fec(fec).mtu(mtu).window(window, window);
+    let kcp = kcp.keepalive(Some(KEEPALIVE)).idle_timeout(Some(GONE));
     Ok(Some(Options { role, listen, to, kcp, level, quiet }))
 }
 
@@ -192,6 +199,13 @@ mod tests {
             let complaint = parsed(line).unwrap_err();
             assert!(complaint.contains(named), "{line}: {complaint}");
         }
+    }
+
+    /// A connection without traffic hears of the other end several times before that is taken for gone.
+    #[test]
+    fn an_idle_connection_is_kept() {
+        let kcp = parsed("server --listen a --to b --key c").unwrap().unwrap().kcp;
+        assert!(kcp.keepalive.unwrap() * 4 < kcp.idle_timeout.unwrap());
     }
 
     #[test]

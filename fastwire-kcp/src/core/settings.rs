@@ -10,8 +10,8 @@ pub const MAX_MTU: usize = 65_507;
 pub const INTERVAL: std::ops::RangeInclusive<u32> = 10..=5000;
 /// Least receive window, in segments: the longest message of any peer must fit.
 pub const MIN_RCV_WND: u32 = 128;
-/// Greatest window, in segments: far below half the number space, where numbers before and after could be confused. What
-/// is beyond 65 535 helps only the sender of the largest of bursts: a header tells no more.
+/// Greatest window, in segments: far below half the number space, where numbers before and after could be confused. A
+/// header has 16 bits for the free part of it, so a peer sees the rest modulo 65 536.
 pub const MAX_WINDOW: u32 = 1 << 20;
 /// Most fragments of one message.
 pub const MAX_FRAGMENTS: usize = 127;
