@@ -9,9 +9,11 @@ use crate::{
 };
 
 const HELP: &str = "\
-cargo xtask fuzz                        replay every target's corpus (stable Rust)
-cargo xtask fuzz TARGET [--for SECONDS] fuzz one target (default 60 s; needs nightly and cargo-fuzz)
-cargo xtask fuzz --list                 the targets there are";
+cargo xtask fuzz                    replay every target's corpus (stable Rust)
+cargo xtask fuzz TARGET [SECONDS]   fuzz one target (default 60 s; needs nightly, cargo-fuzz and a C++ compiler)
+cargo xtask fuzz --minimise TARGET  keep the inputs of its corpus that together reach everything it reaches
+cargo xtask fuzz --seeds            write the first inputs of every target again, from tests/vectors
+cargo xtask fuzz --list             the targets there are";
 
 pub(crate) fn run(arguments: &[String]) -> Done {
     if helped(arguments, HELP) {
@@ -24,8 +26,13 @@ pub(crate) fn run(arguments: &[String]) -> Done {
             targets()?.iter().for_each(|target| println!("{target}"));
             Ok(ExitCode::SUCCESS)
         }
+        ["--seeds"] => {
+            let shell = Shell::cargo("run --quiet --manifest-path fuzz/Cargo.toml --example seeds");
+            shell.directory(root()).run().map(|()| ExitCode::SUCCESS)
+        }
+        ["--minimise", target] => cargo_fuzz("cmin", target, &[]),
         [target] => fuzz(target, "60"),
-        [target, "--for", seconds] | ["--for", seconds, target] => fuzz(target, seconds),
+        [target, seconds] | [target, "--for", seconds] | ["--for", seconds, target] => fuzz(target, seconds),
         _ => Err(format!("cannot make sense of {arguments:?}; see cargo xtask fuzz --help")),
     }
 }
@@ -41,23 +48,33 @@ pub(crate) fn replay(workspace: &Workspace) -> Result<Shell, String> {
 }
 
 fn fuzz(target: &str, seconds: &str) -> Done {
+    let seconds: u32 =
+        seconds.parse().map_err(|_| format!("{seconds:?}: give a whole number of seconds, such as 60"))?;
+    // A target that takes more memory, or longer over one input, has a fault.
+    let time = format!("-max_total_time={seconds}");
+    cargo_fuzz(
+        "run",
+        target,
+        &[&time, "-rss_limit_mb=512", "-timeout=10", "-max_len=8192", "-print_final_stats=1"],
+    )
+}
+
+/// Without a sanitizer: the code is safe Rust that checks its arithmetic here, and runs three times as often so.
+fn cargo_fuzz(command: &str, target: &str, limits: &[&str]) -> Done {
     let known = targets()?;
     if !known.iter().any(|name| name == target) {
         return Err(format!("no fuzz target {target:?}; there are: {}", known.join(", ")));
     }
-    let seconds: u32 = seconds
-        .parse()
-        .map_err(|_| format!("--for {seconds:?}: give a whole number of seconds, such as 60"))?;
     if !Shell::new("cargo-fuzz").words("--version").succeeds() {
         return Err(
             "cargo-fuzz is missing; `cargo install cargo-fuzz` and a nightly toolchain bring it".into()
         );
     }
     // Through rustup, since the cargo that runs us is a stable one.
-    let limit = format!("-max_total_time={seconds}");
     Shell::new("rustup")
-        .words("run nightly cargo fuzz run")
-        .arguments([target, "--", limit.as_str(), "-rss_limit_mb=512"])
+        .words("run nightly cargo fuzz")
+        .arguments([command, "--features", "libfuzzer", "--sanitizer", "none", target, "--"])
+        .arguments(limits)
         .directory(root())
         .replace()
 }

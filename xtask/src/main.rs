@@ -26,7 +26,7 @@ The project's commands:
   cargo xtask sim figure              the controllers on one bottleneck: docs/congestion.md and its pictures
   cargo xtask proxy [OPTIONS]         a lossy path between real UDP sockets
   cargo xtask bench [OPTIONS]         criterion benches of every layer; --save NAME and --against NAME compare
-  cargo xtask fuzz [TARGET] [OPTIONS] replay the corpus, or fuzz (needs nightly and cargo-fuzz)
+  cargo xtask fuzz [TARGET [SECONDS]] replay the corpus, or fuzz (needs nightly and cargo-fuzz)
   cargo xtask help                    this text
 
 Each command says more with --help.";

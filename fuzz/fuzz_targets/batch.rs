@@ -1,0 +1,4 @@
+//! libFuzzer over `batch`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fastwire_fuzz::parse::batch(data));

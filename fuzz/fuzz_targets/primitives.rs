@@ -1,0 +1,4 @@
+//! libFuzzer over `primitives`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fastwire_fuzz::parse::primitives(data));

@@ -1,0 +1,4 @@
+//! libFuzzer over `trailers`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fastwire_fuzz::parse::trailers(data));
