@@ -41,6 +41,11 @@ impl Seen {
         self.floor
     }
 
+    /// Up to this sequence nothing is known any more; 0 on reliable channels.
+    pub(crate) fn forgotten(&self) -> u32 {
+        self.slid
+    }
+
     /// What `sequence` is. `slides`: an unreliable channel, where newer sequences move the window.
     pub(crate) fn judge(&self, sequence: u32, slides: bool) -> Arrival {
         if sequence <= self.slid {
