@@ -7,6 +7,7 @@ mod handshake;
 mod handshake_limits;
 mod handshake_policy;
 mod hostile;
+mod incidents;
 mod liveness;
 mod migration;
 mod names;
