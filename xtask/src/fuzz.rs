@@ -55,7 +55,7 @@ fn fuzz(target: &str, seconds: &str) -> Done {
     cargo_fuzz(
         "run",
         target,
-        &[&time, "-rss_limit_mb=512", "-timeout=10", "-max_len=8192", "-print_final_stats=1"],
+        &[&time, "-rss_limit_mb=512", "-timeout=10", "-max_len=2048", "-print_final_stats=1"],
     )
 }
 

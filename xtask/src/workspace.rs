@@ -53,6 +53,10 @@ pub(crate) struct Foreign {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) rust_version: Option<Version>,
+    /// The SPDX expression of its manifest.
+    pub(crate) licence: Option<String>,
+    /// Where cargo got it; `None`: from this machine.
+    pub(crate) source: Option<String>,
 }
 
 /// A Rust version: major, minor, patch.
@@ -86,6 +90,8 @@ impl Workspace {
             name: text(&package["name"]),
             version: text(&package["version"]),
             rust_version: version(&package["rust_version"]),
+            licence: package["license"].as_str().map(Into::into),
+            source: package["source"].as_str().map(Into::into),
         });
         Self {
             root: text(&metadata["workspace_root"]).into(),

@@ -121,8 +121,13 @@ mod tests {
 
     #[test]
     fn a_dependency_that_needs_a_newer_rust_is_found() {
-        let package =
-            |minor| Foreign { name: "x".into(), version: "1".into(), rust_version: Some((1, minor, 0)) };
+        let package = |minor| Foreign {
+            name: "x".into(),
+            version: "1".into(),
+            rust_version: Some((1, minor, 0)),
+            licence: None,
+            source: None,
+        };
         assert!(check(vec![member("fastwire", &[])], vec![package(88)]).is_empty());
         assert_eq!(check(vec![member("fastwire", &[])], vec![package(89)]).len(), 1);
     }

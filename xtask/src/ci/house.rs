@@ -108,6 +108,10 @@ fn member_faults(member: &Member) -> Vec<String> {
         } else if !library.contains("README.md") {
             faults.push(format!("{name}: src/lib.rs does not compile README.md's examples (include_str!)"));
         }
+        let has_unsafe = UNSAFE_FILES.iter().any(|file| file.starts_with(&format!("{name}/src/")));
+        if !has_unsafe && !library.contains("#![forbid(unsafe_code)]") {
+            faults.push(format!("{name}: src/lib.rs must forbid unsafe code, since no file of it needs any"));
+        }
         if name == "fastwire-wire" && !library.contains("#![no_std]") && !library.contains("no_std)]") {
             faults.push(format!("{name}: must be #![no_std]"));
         }

@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: every check of the project, in the order in which they fail fastest.
 
+mod audit;
 mod edges;
 mod house;
 pub(crate) mod portable;

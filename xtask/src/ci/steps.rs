@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{edges, house, portable};
+use super::{audit, edges, house, portable};
 use crate::{
     accept, fuzz,
     shell::Shell,
@@ -33,6 +33,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "format", says: "the code is formatted", fast: true, work: format },
     Step { name: "house", says: "every file keeps the rules of the house", fast: true, work: house },
     Step { name: "edges", says: "crates know only the crates they may know", fast: true, work: edges },
+    Step { name: "audit", says: "licences, sources and duplicates of dependencies", fast: true, work: audit },
     Step { name: "clippy", says: "no warning with all features", fast: true, work: clippy },
     Step { name: "unit", says: "unit tests of every crate", fast: true, work: unit_tests },
     Step { name: "tests", says: "all tests with all features", fast: false, work: tests },
@@ -71,6 +72,10 @@ fn house(workspace: &Workspace) -> Result<Outcome, String> {
 
 fn edges(workspace: &Workspace) -> Result<Outcome, String> {
     report(edges::faults(workspace))
+}
+
+fn audit(workspace: &Workspace) -> Result<Outcome, String> {
+    report(audit::faults(workspace))
 }
 
 fn clippy(workspace: &Workspace) -> Result<Outcome, String> {
