@@ -153,6 +153,48 @@ fn the_guide_names_every_field() {
     assert!(fields > 60, "{fields}");
 }
 
+/// docs/operations.md says of every limit and every figure what it means.
+#[test]
+fn operations_names_every_limit_and_figure() {
+    let text = read(&root().join("docs/operations.md"));
+    let sources = [include_str!("../../src/config.rs"), include_str!("../../src/stats.rs")].concat();
+    for name in ["Limits", "ConnectionStats", "EndpointStats"] {
+        let (_, body) = sources.split_once(&format!("pub struct {name} {{")).expect("the structure");
+        let (body, _) = body.split_once("\n}").expect("its end");
+        let fields = body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
+        for field in fields {
+            assert!(text.contains(&format!("`{field}`")), "docs/operations.md does not name {name}::{field}");
+        }
+    }
+}
+
+/// Every test that SECURITY.md and docs/assurance.md name exists, and every incident's test is named.
+#[test]
+fn the_tables_of_threats_and_incidents_name_real_tests() {
+    let tests = root().join("fastwire/tests/it");
+    let (security, assurance) = (read(&root().join("SECURITY.md")), read(&root().join("docs/assurance.md")));
+    let mut named = 0;
+    for name in security.split('`').chain(assurance.split('`')).filter(|name| name.contains("::")) {
+        let Some((module, function)) = name.rsplit_once("::") else { continue };
+        let file = tests.join(format!("{}.rs", module.replace("::", "/")));
+        if file.exists() {
+            assert!(read(&file).contains(&format!("fn {function}(")), "no test {name}");
+            named += 1;
+        } else {
+            assert!(tests.join(module).is_dir() && function.is_empty(), "no module {module}");
+        }
+    }
+    assert!(named > 50, "{named}");
+    for entry in std::fs::read_dir(tests.join("incidents")).expect("incidents/") {
+        let path = entry.expect("an entry").path();
+        let module = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        for test in read(&path).split("#[test]\nfn ").skip(1) {
+            let name = format!("`incidents::{module}::{}`", test.split('(').next().unwrap_or_default());
+            assert!(assurance.contains(&name), "docs/assurance.md does not name {name}");
+        }
+    }
+}
+
 /// A heading as the anchor that links name it by.
 fn heading(line: &str) -> Option<String> {
     let text = line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' ')?;
