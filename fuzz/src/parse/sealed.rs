@@ -55,7 +55,9 @@ pub fn sealed(data: &[u8]) {
             }
         };
         let (before, highest) = (packet.clone(), opener.highest());
-        let is_genuine = packet == genuine[number];
+        // A fuzzer that sees comparisons writes genuine packets of its own accord.
+        let written = genuine.iter().position(|genuine| *genuine == packet);
+        let (is_genuine, number) = (written.is_some(), written.unwrap_or(number));
         match opener.open(&mut packet) {
             Ok(plain) => {
                 assert!(is_genuine && !opened[number], "a packet opened that must not");

@@ -32,7 +32,8 @@ pub fn primitives(data: &[u8]) {
 
 fn primitive(reader: &mut Reader<'_>, choice: u8) -> Result<(), DecodeError> {
     let before = reader.position();
-    let mut out = [0; 1 << 16];
+    // Room for whatever can be read: nothing grows by being written again.
+    let mut out = vec![0; reader.remaining() + 16];
     let mut writer = Writer::new(&mut out);
     match choice % 12 {
         0 => {
