@@ -97,6 +97,8 @@ pub struct Kcp {
     pool: Pool,
     /// The caller's clock, extended so that it does not wrap.
     now: i64,
+    /// Whether the caller's clock was seen: the first time it shows is taken as it is.
+    started: bool,
     /// Classic: when the next tick is; `None` before the first update.
     tick: Option<i64>,
     /// Prompt: something happened that a flush should not wait with.
@@ -150,6 +152,7 @@ impl Kcp {
             conv,
             pool,
             now: 0,
+            started: false,
             tick: None,
             urgent: false,
             outbox: Outbox::default(),
@@ -364,7 +367,10 @@ impl Kcp {
     }
 
     /// Extends the caller's 32-bit clock: the nearest time to the last one that has these low bits.
-    fn extend(&self, clock: u32) -> i64 {
+    fn extend(&mut self, clock: u32) -> i64 {
+        if !std::mem::replace(&mut self.started, true) {
+            self.now = i64::from(clock);
+        }
         self.now + i64::from(segment::distance(clock, self.now as u32))
     }
 

@@ -80,3 +80,25 @@ impl Kcp {
 fn jumped(now: i64, tick: i64) -> bool {
     now - tick >= JUMP || now - tick < -JUMP
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Config;
+
+    /// A clock may show anything when a conversation begins; what was queued before its first tick waits no longer for it.
+    #[test]
+    fn what_waits_for_the_first_tick_leaves_whatever_the_clock_shows() {
+        for timing in [Timing::Classic, Timing::Prompt] {
+            for start in [0, 1, 1 << 31, (1 << 31) + 1, 0xe3f2_0b0b, u32::MAX] {
+                let mut kcp = Kcp::new(7, Config { timing, write_delay: true, ..Config::default() });
+                kcp.send(b"waits").expect("room");
+                let mut out: Vec<Vec<u8>> = Vec::new();
+                for step in 0..=20 {
+                    kcp.update(u32::wrapping_add(start, step * 10), &mut out);
+                }
+                assert!(!out.is_empty(), "{timing:?} from {start}");
+            }
+        }
+    }
+}
