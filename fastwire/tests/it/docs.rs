@@ -176,13 +176,13 @@ fn the_tables_of_threats_and_incidents_name_real_tests() {
     let mut named = 0;
     for name in security.split('`').chain(assurance.split('`')).filter(|name| name.contains("::")) {
         let Some((module, function)) = name.rsplit_once("::") else { continue };
-        let file = tests.join(format!("{}.rs", module.replace("::", "/")));
-        if file.exists() {
-            assert!(read(&file).contains(&format!("fn {function}(")), "no test {name}");
-            named += 1;
-        } else {
-            assert!(tests.join(module).is_dir() && function.is_empty(), "no module {module}");
+        let first = tests.join(module.split("::").next().unwrap_or_default());
+        if !first.is_dir() && !first.with_extension("rs").is_file() {
+            continue;
         }
+        let file = tests.join(format!("{}.rs", module.replace("::", "/")));
+        assert!(read(&file).contains(&format!("fn {function}(")), "no test {name}");
+        named += 1;
     }
     assert!(named > 50, "{named}");
     for entry in std::fs::read_dir(tests.join("incidents")).expect("incidents/") {
