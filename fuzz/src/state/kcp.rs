@@ -144,7 +144,16 @@ fn finish(mut ends: [Kcp; 2], mut now: u32, written: [usize; 2], mut read: [usiz
             return;
         }
     }
-    panic!("{read:?} of {written:?} read: {:?}", ends.each_ref().map(|end| (end.queues(), end.numbers(), end.windows(), end.readable(), end.peek_size())));
+    panic!(
+        "{read:?} of {written:?} read: {:?}",
+        ends.each_ref().map(|end| (
+            end.queues(),
+            end.numbers(),
+            end.windows(),
+            end.readable(),
+            end.peek_size()
+        ))
+    );
 }
 
 /// A pair of sessions with error correction, and a stranger who writes into the line: bare, and sealed with the key.
