@@ -16,6 +16,9 @@ pub const MAX_CLIENTS: usize = 8192;
 /// Datagrams read from one socket before the others have their turn.
 const READS: usize = 64;
 
+/// Queueing delays kept, at most.
+const MAX_DELAYS: usize = 1 << 20;
+
 /// Bytes asked for each socket's buffers; the relay should lose nothing but what it is told to.
 const BUFFER: usize = 4 << 20;
 
@@ -70,6 +73,8 @@ pub struct Relay {
     next_rebind: Option<Instant>,
     rebinds: u64,
     failed_sends: u64,
+    /// How long each datagram towards the server waited in the bottleneck's queue; `None`: not asked for.
+    delays: Option<Vec<Duration>>,
     /// Room for any datagram.
     buffer: Vec<u8>,
 }
@@ -101,6 +106,7 @@ impl Relay {
             next_rebind: None,
             rebinds: 0,
             failed_sends: 0,
+            delays: None,
             buffer: vec![0; 65_536],
         })
     }
@@ -110,6 +116,19 @@ impl Relay {
     pub fn rebind_every(mut self, period: Duration, how: Rebind) -> Self {
         self.rebind = Some((period, how));
         self
+    }
+
+    /// Keeps how long datagrams towards the server wait in the queue of the bottleneck.
+    #[must_use]
+    pub fn keep_delays(mut self) -> Self {
+        self.delays = Some(Vec::new());
+        self
+    }
+
+    /// The delays kept so far, of the first 2²⁰ datagrams, in the order of delivery.
+    #[must_use]
+    pub fn delays(&self) -> &[Duration] {
+        self.delays.as_deref().unwrap_or_default()
     }
 
     /// Where clients should connect to.
@@ -228,6 +247,9 @@ impl Relay {
     fn forward(&mut self, now: Instant) {
         for client in &mut self.clients {
             while let Some(datagram) = client.up.poll(now) {
+                if let Some(delays) = self.delays.as_mut().filter(|delays| delays.len() < MAX_DELAYS) {
+                    delays.push(datagram.queued);
+                }
                 let sent = client.upstream.send_to(&datagram.bytes, self.server);
                 self.failed_sends += u64::from(sent.is_err());
             }
