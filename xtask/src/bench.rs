@@ -1,27 +1,67 @@
-//! `cargo xtask bench`: the criterion benches of every layer, and comparing two commits.
+//! `cargo xtask bench`: FastWire beside its peers, layer by layer, and in instructions.
 
 use std::process::ExitCode;
 
-use crate::{Done, helped, shell::Shell, workspace::Workspace};
+use crate::{Done, counts, helped, shell::Shell, workspace::Workspace, workspace::root};
 
 const HELP: &str = "\
-cargo xtask bench [-p CRATE]... [--save NAME] [--against NAME] [--list] [FILTER]
+cargo xtask bench [--short | --full | --quick] [--workload P1,P3...] [--system NAME,...] [--rounds N]
+                  [--json FILE] [--docs] [--render FILE]
+    FastWire and its peers, client and server in separate processes; --short (the default) takes about five
+    minutes, --full most of an hour. --docs writes docs/bench.md and docs/bench.svg, --render FILE does so from FILE.
 
-  -p CRATE        only this crate's benches
-  --save NAME     keep the figures under this name
-  --against NAME  compare with figures kept before
-  --list          the benches there are
-  FILTER          only benches whose name contains it
+cargo xtask bench --time [--json]
+    nanoseconds of each layer, of AEAD libraries and of key agreement, in one run
+
+cargo xtask bench --counts [--bless]
+    instructions of each layer (valgrind) against fastwire-bench/counts.json; more than 2 % above it is an error;
+    --bless writes the file
+
+cargo xtask bench --layers [-p CRATE]... [--save NAME] [--against NAME] [--list] [FILTER]
+    the criterion benches of every crate; only those whose name contains FILTER
+    --save NAME     keep the figures under this name
+    --against NAME  compare with figures kept before
 
 Two commits, on a quiet machine:
 
-  git switch --detach OLD && cargo xtask bench --save old
-  git switch --detach NEW && cargo xtask bench --against old";
+  git switch --detach OLD && cargo xtask bench --layers --save old
+  git switch --detach NEW && cargo xtask bench --layers --against old";
 
 pub(crate) fn run(arguments: &[String]) -> Done {
     if helped(arguments, HELP) {
         return Ok(ExitCode::SUCCESS);
     }
+    let rest = arguments.get(1..).unwrap_or_default();
+    match arguments.first().map(String::as_str) {
+        Some("--layers") => layers(rest),
+        Some("--counts") => counts::run(rest),
+        Some("--time") => member("layers", &["time"]).arguments(rest).replace(),
+        _ => member("fastwire-bench", &[]).arguments(arguments).replace(),
+    }
+}
+
+/// A program of the member that stands apart because of the peers it compiles.
+pub(crate) fn member(program: &str, arguments: &[&str]) -> Shell {
+    // A directory of its own: it has other features and profiles than the workspace.
+    Shell::cargo(
+        "run --quiet --release --manifest-path fastwire-bench/Cargo.toml --target-dir target/bench --bin",
+    )
+    .arguments([program, "--"])
+    .arguments(arguments)
+    .directory(root())
+}
+
+/// Builds the programs of that member; where one of them is.
+pub(crate) fn built(program: &str) -> Result<String, String> {
+    Shell::cargo(
+        "build --quiet --release --manifest-path fastwire-bench/Cargo.toml --target-dir target/bench",
+    )
+    .directory(root())
+    .run()?;
+    Ok(root().join("target/bench/release").join(program).to_string_lossy().into_owned())
+}
+
+fn layers(arguments: &[String]) -> Done {
     let mut crates = Vec::new();
     let mut passed_on = Vec::new();
     let mut only_list = false;

@@ -6,7 +6,9 @@
 mod accept;
 mod bench;
 mod ci;
+mod counts;
 mod fuzz;
+mod profile;
 mod proxy;
 mod shell;
 mod sim;
@@ -25,8 +27,9 @@ The project's commands:
   cargo xtask sim [OPTIONS]           one simulated run, such as a seed that failed
   cargo xtask sim figure              the controllers on one bottleneck: docs/congestion.md and its pictures
   cargo xtask proxy [OPTIONS]         a lossy path between real UDP sockets
-  cargo xtask bench [OPTIONS]         criterion benches of every layer; --save NAME and --against NAME compare
-  cargo xtask fuzz [TARGET [SECONDS]] replay the corpus, or fuzz (needs nightly and cargo-fuzz)
+  cargo xtask bench [OPTIONS]         FastWire beside its peers; --counts: instructions, --layers: criterion benches
+  cargo xtask profile WORKLOAD        where the time of a workload or a layer goes
+  cargo xtask fuzz [TARGET] [OPTIONS] replay the corpus, or fuzz (needs nightly and cargo-fuzz)
   cargo xtask help                    this text
 
 Each command says more with --help.";
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         "sim" => sim::run(&rest),
         "proxy" => proxy::run(&rest),
         "bench" => bench::run(&rest),
+        "profile" => profile::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}");

@@ -91,6 +91,13 @@ impl Shell {
         String::from_utf8(output.stdout).map_err(|_| format!("`{self}` printed something other than UTF-8"))
     }
 
+    /// Whether it exits with 0, and all it prints, errors included.
+    pub(crate) fn both_outputs(&self) -> Result<(bool, String), String> {
+        let output = self.command().output().map_err(|e| self.not_started(&e))?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
     /// Whether it starts and exits with 0; prints nothing.
     pub(crate) fn succeeds(&self) -> bool {
         let mut command = self.command();

@@ -13,6 +13,7 @@ mod own_controller;
 mod quick_start;
 mod restarts;
 mod socket_errors;
+mod speed;
 mod survival;
 mod use_cases;
 mod vectors;
@@ -22,7 +23,7 @@ use crate::check::Check;
 
 /// Every check that is built.
 pub fn all() -> Vec<Box<dyn Check>> {
-    vec![
+    let mut all: Vec<Box<dyn Check>> = vec![
         Box::new(matrix::Matrix),
         Box::new(connecting::Connecting),
         Box::new(outages::Outages),
@@ -46,5 +47,8 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(own_controller::OwnController),
         Box::new(use_cases::ThreeWays),
         Box::new(use_cases::EveryName),
-    ]
+        Box::new(speed::Layers),
+    ];
+    all.extend(speed::LINES.iter().map(|line| Box::new(line) as Box<dyn Check>));
+    all
 }

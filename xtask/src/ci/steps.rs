@@ -49,6 +49,12 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "msrv", says: "the rust-version of the manifests is true", fast: false, work: msrv },
     Step { name: "examples", says: "examples build, the bounded ones run", fast: false, work: examples },
     Step { name: "portable", says: "the fallbacks of everything Linux-only", fast: false, work: portable },
+    Step {
+        name: "bench",
+        says: "the harness beside the peers builds without a warning",
+        fast: false,
+        work: bench,
+    },
     Step { name: "fuzz", says: "the fuzz targets over their corpus", fast: false, work: fuzz_corpus },
     Step {
         name: "accept",
@@ -161,6 +167,17 @@ fn examples(workspace: &Workspace) -> Result<Outcome, String> {
 
 fn portable(workspace: &Workspace) -> Result<Outcome, String> {
     passed(portable::force(test(workspace, "-p fastwire -p fastwire-fec --all-features"))?.run())
+}
+
+/// Peers and all: the only step that compiles them. It measures nothing.
+fn bench(workspace: &Workspace) -> Result<Outcome, String> {
+    let target = workspace.target.join("bench");
+    let target = target.to_string_lossy();
+    let words = "--manifest-path fastwire-bench/Cargo.toml --target-dir";
+    here(workspace, "fmt --check --manifest-path fastwire-bench/Cargo.toml").run()?;
+    let clippy = here(workspace, "clippy --quiet --all-targets").words(words);
+    clippy.arguments([&target, "--", "-D", "warnings"]).run()?;
+    passed(here(workspace, "test --quiet").words(words).arguments([&target]).run())
 }
 
 fn fuzz_corpus(workspace: &Workspace) -> Result<Outcome, String> {
