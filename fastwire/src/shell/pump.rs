@@ -91,6 +91,17 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         }
     }
 
+    /// Whether each receive call shall look for the end of the queue: for those who ask again until there is
+    /// nothing left, or until the socket says so. A thread that sleeps on the sockets learns of more by itself.
+    pub(crate) fn set_greedy(&mut self, greedy: bool) {
+        self.batch.set_greedy(greedy);
+    }
+
+    /// Asking the transport again is in vain.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.batch.is_drained()
+    }
+
     /// The last batch had no room left.
     pub(crate) fn is_full(&self) -> bool {
         self.batch.is_full()

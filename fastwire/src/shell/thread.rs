@@ -221,6 +221,7 @@ fn run<T, C, Z, G, H>(
     G: CongestionController,
     H: Handler,
 {
+    pump.set_greedy(false);
     for event in early {
         dispatch(handler, &mut pump, &event);
     }

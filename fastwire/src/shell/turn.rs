@@ -76,10 +76,13 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     /// A whole turn with callbacks. Events are told batch by batch, so that what one batch brought need not
     /// wait in the receive budget for the next.
     pub(super) fn tick<H: Handler + ?Sized>(&mut self, now: Instant, handler: &mut H) {
-        let mut batches = 0;
-        while batches < MAX_BATCHES && self.receive(now) > 0 {
+        self.set_greedy(true);
+        for _ in 0..MAX_BATCHES {
+            let received = self.receive(now);
             self.tell_all(handler);
-            batches += 1;
+            if received == 0 || self.is_drained() {
+                break;
+            }
         }
         self.handle_timeout(now);
         self.tell_all(handler);
@@ -88,9 +91,11 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
 
     /// First half of a turn with events.
     pub(super) fn receive_all(&mut self, now: Instant) {
-        let mut batches = 0;
-        while batches < MAX_BATCHES && self.receive(now) > 0 {
-            batches += 1;
+        self.set_greedy(true);
+        for _ in 0..MAX_BATCHES {
+            if self.receive(now) == 0 || self.is_drained() {
+                break;
+            }
         }
         self.handle_timeout(now);
     }

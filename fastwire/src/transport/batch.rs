@@ -44,6 +44,10 @@ pub struct RecvBatch {
     /// The next datagram for `pop`: its train and its offset in the train's bytes.
     cursor: (usize, usize),
     pool: ChunkPool,
+    /// Nothing was left when the datagrams were taken.
+    drained: bool,
+    /// Whoever receives will take all there is, so it pays to ask for one datagram more than is expected.
+    greedy: bool,
 }
 
 /// Datagrams that arrived together: equal sizes, only the last may be shorter.
@@ -83,6 +87,8 @@ impl RecvBatch {
             datagrams: 0,
             cursor: (0, 0),
             pool: ChunkPool::new(),
+            drained: false,
+            greedy: false,
         }
     }
 
@@ -102,6 +108,26 @@ impl RecvBatch {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.trains.len() == self.slots()
+    }
+
+    /// True when the transport saw that nothing else was waiting: asking again at once is in vain. False says
+    /// nothing.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    /// Says that nothing else was waiting. For transports that can tell; [`clear`](Self::clear) takes it back.
+    pub fn set_drained(&mut self) {
+        self.drained = true;
+    }
+
+    pub(crate) fn set_greedy(&mut self, greedy: bool) {
+        self.greedy = greedy;
+    }
+
+    pub(super) fn is_greedy(&self) -> bool {
+        self.greedy
     }
 
     /// The datagrams, in the order of their arrival, for reading and opening in place.
@@ -131,6 +157,7 @@ impl RecvBatch {
         self.trains.clear();
         self.datagrams = 0;
         self.cursor = (0, 0);
+        self.drained = false;
     }
 
     /// The free buffers, each 64 KiB. For transports: receive into the first ones, then [`commit`](Self::commit)

@@ -129,6 +129,8 @@ async fn drive<T, C, Z, G>(
     Z: Compressor,
     G: CongestionController,
 {
+    // The reactor takes a socket for readable until a call has seen its end.
+    pump.set_greedy(true);
     let closing = Closing(arrivals);
     let mut postman = Postman { hub: pump.hub.clone(), arrivals: closing.0.clone(), last: None };
     for event in early {

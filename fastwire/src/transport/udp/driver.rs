@@ -44,16 +44,24 @@ impl Driver {
         Ok(Self { offload, v6, dscp: config.dscp, max_segments, read_ahead: 1 })
     }
 
-    /// Appends to `batch` what one call yields. [`io::ErrorKind::WouldBlock`]: nothing is there.
-    pub(super) fn recv(&mut self, socket: &UdpSocket, id: SocketId, batch: &mut RecvBatch) -> io::Result<()> {
-        let Some(state) = &self.offload else { return recv_one(socket, id, batch) };
-        let count = recv_many(state, socket, id, batch, self.read_ahead)?;
-        if count == self.read_ahead {
-            self.read_ahead = (self.read_ahead * 4).min(BATCH_SIZE);
+    /// Appends to `batch` what one call yields. [`io::ErrorKind::WouldBlock`]: nothing is there. Gives whether it is
+    /// known that nothing is left.
+    pub(super) fn recv(
+        &mut self,
+        socket: &UdpSocket,
+        id: SocketId,
+        batch: &mut RecvBatch,
+    ) -> io::Result<bool> {
+        let Some(state) = &self.offload else { return recv_one(socket, id, batch).map(|()| false) };
+        // One more than is expected tells the end of the queue, which spares whoever wants all of it a call.
+        let asked = if batch.is_greedy() { self.read_ahead.max(2) } else { self.read_ahead };
+        let count = recv_many(state, socket, id, batch, asked)?;
+        if count == asked {
+            self.read_ahead = (asked * 4).min(BATCH_SIZE);
         } else if count <= self.read_ahead / 4 {
-            self.read_ahead /= 2;
+            self.read_ahead = (self.read_ahead / 2).max(1);
         }
-        Ok(())
+        Ok(count < asked)
     }
 
     /// Whether one call of [`recv`](Self::recv) takes all it can get.

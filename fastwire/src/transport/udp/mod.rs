@@ -78,7 +78,7 @@ impl Socket {
         })
     }
 
-    fn recv(&mut self, batch: &mut RecvBatch) -> io::Result<()> {
+    fn recv(&mut self, batch: &mut RecvBatch) -> io::Result<bool> {
         let Self { id, driver, udp, .. } = self;
         let recv = || driver.recv(udp, *id, batch);
         #[cfg(feature = "tokio")]
@@ -189,13 +189,19 @@ impl UdpTransport {
 impl Transport for UdpTransport {
     fn recv(&mut self, batch: &mut RecvBatch) -> io::Result<usize> {
         batch.clear();
-        let mut errors = 0;
+        let (mut errors, mut drained) = (0, 0);
         for socket in &mut self.sockets {
             while !batch.is_full() && errors < READ_ERRORS {
                 match socket.recv(batch) {
-                    Ok(()) if socket.driver.reads_many() => break,
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Ok(nothing_left) if socket.driver.reads_many() => {
+                        drained += usize::from(nothing_left);
+                        break;
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        drained += 1;
+                        break;
+                    }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => {
                         tracing::trace!(%error, socket = socket.id.0, "receive failed");
@@ -203,6 +209,9 @@ impl Transport for UdpTransport {
                     }
                 }
             }
+        }
+        if drained == self.sockets.len() {
+            batch.set_drained();
         }
         self.recv_errors += errors as u64;
         self.troubled = errors > 0 && batch.is_empty();
@@ -478,6 +487,31 @@ mod tests {
             assert!(got.iter().copied().eq(0..burst));
             for _ in 0..8 {
                 assert_eq!(receiver.recv(&mut RecvBatch::with_slots(1)).unwrap(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_drained_batch_leaves_nothing_behind() {
+        for (name, config) in setups() {
+            let mut sender = UdpTransport::bind(LOCAL).unwrap();
+            let mut receiver = UdpTransport::bind_with(LOCAL, config).unwrap();
+            let destination = receiver.local_addr().unwrap();
+            let mut batch = RecvBatch::new();
+            batch.set_greedy(true);
+            for burst in [1, 2, 3, 0, 100, 1, 33, 1, 1, 7, 8] {
+                for number in 0..burst {
+                    let _ = sender.send(&to(destination, &[number])).unwrap();
+                }
+                let mut got = 0;
+                // Loopback has put all of them into the queue by now.
+                while receiver.recv(&mut batch).unwrap() > 0 {
+                    got += batch.len();
+                    if batch.is_drained() {
+                        break;
+                    }
+                }
+                assert_eq!(got, usize::from(burst), "{name}");
             }
         }
     }

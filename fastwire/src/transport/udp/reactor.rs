@@ -16,8 +16,21 @@ use crate::transport::{AsyncReadiness, SendOutcome};
 pub(super) struct Registered(tokio::net::UdpSocket);
 
 impl Registered {
-    pub(super) fn try_recv(&self, recv: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        self.0.try_io(Interest::READABLE, recv)
+    /// `recv` gives whether it saw the end of the queue: then tokio may forget that the socket was ready, and the
+    /// call that would only meet an empty queue is spared.
+    pub(super) fn try_recv(&self, recv: impl FnOnce() -> io::Result<bool>) -> io::Result<bool> {
+        let mut outcome = None;
+        let asked = self.0.try_io(Interest::READABLE, || {
+            let result = recv();
+            let end = match &result {
+                Ok(end) => *end,
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            };
+            outcome = Some(result);
+            if end { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        // Without an outcome `recv` was not called: tokio knows that nothing is there.
+        outcome.unwrap_or_else(|| asked.map(|()| false))
     }
 
     pub(super) fn try_send(&self, send: impl FnOnce() -> io::Result<SendOutcome>) -> io::Result<SendOutcome> {
