@@ -32,7 +32,7 @@ cargo xtask bench [--short | --full | --quick] [OPTIONS]
   --system LIST      only these, such as fastwire-base-aes128,quinn
   --rounds N         rounds of each system in place of the plan's
   --json FILE        write the figures to FILE; of a FILE that is there, other workloads' figures are kept
-  --docs             write docs/bench.md and docs/bench.svg, from FILE if nothing was measured
+  --docs             write docs/bench.md and docs/bench.svg from what was measured
   --render FILE      measure nothing: write docs/bench.md and docs/bench.svg from FILE";
 
 fn main() -> ExitCode {

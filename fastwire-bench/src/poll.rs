@@ -167,7 +167,7 @@ fn flood<C: PollClient>(args: &Args) -> Outcome<Report> {
             (newest, heard) = (sent - 1, Instant::now());
         }
     }
-    let report = meter.flood(arrived, 0.0);
+    let report = meter.flood(arrived);
     // What is still under way counts as delivered if it arrives.
     let mut grace = Instant::now() + Duration::from_millis(300);
     while Instant::now() < grace && newest + 1 < sent {

@@ -99,7 +99,7 @@ impl Meter {
         used.with_relay(report)
     }
 
-    pub fn flood(&self, messages: u64, _: f64) -> Report {
+    pub fn flood(&self, messages: u64) -> Report {
         let used = self.stop();
         let million = messages as f64 / 1e6;
         Report::default().add("msgs/s", "msgs/s", "higher", messages as f64 / used.wall).add(
@@ -161,7 +161,6 @@ impl Used {
         let mut report = Report::default()
             .add("server CPU µs/pair", "µs", "lower", self.server * 1e6 / pairs.max(1) as f64)
             .add("p99", "ms", "lower", p99)
-            .add("delivered", "share", "higher", delivered.min(1.0))
             .add("generator CPU", "cores", "lower", self.client / self.wall)
             .delivered(delivered);
         report.offered = Some(offered);

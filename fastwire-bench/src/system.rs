@@ -98,7 +98,7 @@ impl Args {
     }
 }
 
-/// The middle of what was measured; 0 of nothing.
+/// The value below which that share of the values lies; 0 of none. Sorts them.
 pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let index = (values.len() as f64 * share) as usize;

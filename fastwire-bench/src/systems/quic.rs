@@ -152,7 +152,7 @@ async fn flood(args: &Args, connection: Connection) -> Outcome<Report> {
             (newest, heard) = (sent - 1, Instant::now());
         }
     }
-    let report = meter.flood(arrived, 0.0);
+    let report = meter.flood(arrived);
     let quiet = Duration::from_millis(300);
     while newest + 1 < sent {
         let Ok(Ok(data)) = tokio::time::timeout(quiet, connection.read_datagram()).await else { break };

@@ -202,7 +202,7 @@ fn flood(args: &Args) -> Outcome<Report> {
     if total > 0 {
         return Ok(meter.bulk(arrived, size).delivered(arrived as f64 / total as f64));
     }
-    let report = meter.flood(arrived, 0.0);
+    let report = meter.flood(arrived);
     std::thread::sleep(Duration::from_millis(100));
     while raw.receive(|data, _| arrived = arrived.max(progress(data).1)) > 0 {}
     let unannounced = args.get::<u64>("every").min((sent - 1).saturating_sub(newest));

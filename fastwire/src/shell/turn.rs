@@ -31,6 +31,17 @@ pub(super) enum Next {
     Stop,
 }
 
+/// What the first half of a wake brought.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taken {
+    /// Datagrams.
+    received: usize,
+    /// The last batch was full: more are likely.
+    more: bool,
+    /// The application was told something, and may have an answer.
+    pub(super) told: bool,
+}
+
 /// When a thread or task looks at what handles queued, and when it ends.
 #[derive(Debug)]
 pub(super) struct Cadence {
@@ -115,24 +126,36 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         }
     }
 
-    /// What a thread or task does each time it wakes up. Whatever has arrived is told and answered within.
+    /// What a thread does each time it wakes up. Whatever has arrived is told and answered within.
     pub(super) fn wake(
         &mut self,
         now: Instant,
         cadence: &mut Cadence,
-        mut deliver: impl FnMut(&mut Self, Event),
+        deliver: impl FnMut(&mut Self, Event),
     ) -> Next {
-        let mut received = 0;
+        let taken = self.take_in(now, deliver);
+        self.give_out(now, cadence, taken)
+    }
+
+    /// First half of a wake: takes what has arrived and tells it.
+    pub(super) fn take_in(&mut self, now: Instant, mut deliver: impl FnMut(&mut Self, Event)) -> Taken {
+        let mut taken = Taken::default();
         for _ in 0..WAKE_BATCHES {
-            received += self.receive(now);
-            self.deliver_all(&mut deliver);
+            taken.received += self.receive(now);
+            taken.told |= self.deliver_all(&mut deliver);
             if !self.is_full() {
                 break;
             }
         }
-        let more = self.is_full();
+        taken.more = self.is_full();
         self.handle_timeout(now);
-        self.deliver_all(&mut deliver);
+        taken.told |= self.deliver_all(&mut deliver);
+        taken
+    }
+
+    /// Second half of a wake: sends what is due, with what handles queued.
+    pub(super) fn give_out(&mut self, now: Instant, cadence: &mut Cadence, taken: Taken) -> Next {
+        let Taken { received, more, .. } = taken;
         let pending = self.pending_orders();
         // What is queued may wait for the tick, but not if the pump turns anyway.
         if pending == Pending::Urgent
@@ -159,10 +182,14 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         Next::Sleep(self.sleep(now).into_iter().chain(until).min())
     }
 
-    fn deliver_all(&mut self, deliver: &mut impl FnMut(&mut Self, Event)) {
+    /// Gives whether there was anything to tell.
+    fn deliver_all(&mut self, deliver: &mut impl FnMut(&mut Self, Event)) -> bool {
+        let mut told = false;
         while let Some(event) = self.poll_event() {
+            told = true;
             deliver(self, event);
         }
+        told
     }
 
     /// Turns newcomers away and closes every connection gracefully.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -140,7 +140,12 @@ async fn drive<T, C, Z, G>(
     loop {
         // tokio's clock, so that a paused one drives the endpoint too.
         let now = Instant::now();
-        match pump.wake(now.into_std(), &mut cadence, |pump, event| postman.deliver(pump, event)) {
+        let taken = pump.take_in(now.into_std(), |pump, event| postman.deliver(pump, event));
+        if taken.told {
+            // Who was told something may answer at once: then the acknowledgement travels with the answer.
+            give_way().await;
+        }
+        match pump.give_out(now.into_std(), &mut cadence, taken) {
             Next::Again => tokio::task::yield_now().await,
             Next::Stop => return,
             Next::Sleep(timeout) => {
@@ -160,6 +165,19 @@ async fn drive<T, C, Z, G>(
             }
         }
     }
+}
+
+/// Lets the tasks run that are ready. Not tokio's `yield_now`, which looks at all sockets first: those can wait.
+async fn give_way() {
+    let mut given = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut given, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Brings events to the connections they concern.
