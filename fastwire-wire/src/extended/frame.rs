@@ -65,19 +65,21 @@ pub enum Frame<'a> {
         /// The id.
         cid: [u8; 8],
     },
-    /// One half of a stream ends after this message.
+    /// One half of a stream ends.
     Fin {
         /// The channel.
         channel: u8,
-        /// The last message's number.
+        /// The number the end takes: one more than the last message's.
         message: u32,
     },
     /// A stream ends at once.
     Reset {
         /// The channel.
         channel: u8,
-        /// The last message's number.
+        /// The number the end takes.
         message: u32,
+        /// Credit used on the channel before it.
+        consumed: u64,
         /// What the application says of it.
         code: u16,
     },
@@ -220,7 +222,7 @@ impl<'a> Frame<'a> {
             Self::Credit { limit, .. } => 2 + varlong_len(*limit),
             Self::NewCid { sequence, .. } => 1 + varint_len(*sequence) + 8,
             Self::Fin { message, .. } => 2 + varint_len(*message),
-            Self::Reset { message, .. } => 4 + varint_len(*message),
+            Self::Reset { message, consumed, .. } => 4 + varint_len(*message) + varlong_len(*consumed),
             Self::Data(data) => data.overhead(last) + data.payload.len(),
         }
     }
@@ -299,10 +301,11 @@ impl<'a> Frame<'a> {
                 writer.put_u8(*channel)?;
                 writer.put_varint(*message)
             }
-            Self::Reset { channel, message, code } => {
+            Self::Reset { channel, message, consumed, code } => {
                 writer.put_u8(RESET)?;
                 writer.put_u8(*channel)?;
                 writer.put_varint(*message)?;
+                writer.put_varlong(*consumed)?;
                 writer.put_u16_le(*code)
             }
             Self::Data(data) => data.write(writer, last),
@@ -411,9 +414,12 @@ impl<'a> Frames<'a> {
             CREDIT => Frame::Credit { channel: reader.u8()?, limit: reader.varlong()? },
             NEW_CID => Frame::NewCid { sequence: reader.varint()?, cid: reader.array()? },
             FIN => Frame::Fin { channel: reader.u8()?, message: reader.varint()? },
-            RESET => {
-                Frame::Reset { channel: reader.u8()?, message: reader.varint()?, code: reader.u16_le()? }
-            }
+            RESET => Frame::Reset {
+                channel: reader.u8()?,
+                message: reader.varint()?,
+                consumed: reader.varlong()?,
+                code: reader.u16_le()?,
+            },
             _ if kind & !(DATA_PIECE | DATA_LAST | DATA_CONTENT) == DATA => {
                 Frame::Data(Data::read(reader, kind)?)
             }

@@ -63,7 +63,7 @@ fn frame<'a>(seed: &'a Seed, bitmap: &'a mut Vec<u8>) -> Frame<'a> {
         8 => Frame::Credit { channel: x, limit: long },
         9 => Frame::NewCid { sequence: a, cid: seed.eight },
         10 => Frame::Fin { channel: x, message: a },
-        11 => Frame::Reset { channel: x, message: b, code },
+        11 => Frame::Reset { channel: x, message: b, consumed: long, code },
         _ => {
             let piece = seed.piece.map(|(offset, beyond)| {
                 // Either it reaches the end, or it is large enough.
