@@ -7,6 +7,7 @@ mod channel_set;
 mod channels;
 mod config;
 mod error;
+pub mod extended;
 mod fragments;
 mod inbox;
 mod layout;
