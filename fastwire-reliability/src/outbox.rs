@@ -9,7 +9,7 @@ use fastwire_wire::{FragmentFlags, FragmentHeader};
 use crate::Peer;
 use crate::fragments::Cut;
 use crate::seen::WINDOW;
-use crate::space::AckSpace;
+use crate::space::{AckSpace, Repeat};
 
 /// Numbers from the oldest unacknowledged to the newest that a foreign base peer can be asked to remember (PROTOCOL A6
 /// rule 2), and how many more null probes may take.
@@ -74,7 +74,7 @@ impl Outbox {
         Self {
             queue: VecDeque::new(),
             cut: None,
-            space: AckSpace::new(first),
+            space: AckSpace::new(first, Repeat::SameNumber),
             timed: None,
             watches: VecDeque::new(),
         }

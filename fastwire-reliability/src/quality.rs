@@ -26,7 +26,7 @@ pub(crate) struct Quality {
     late: u64,
     pub(crate) stale: u64,
     /// The newest packet: sequence and arrival.
-    newest: Option<(u32, Instant)>,
+    newest: Option<(u64, Instant)>,
     /// Mean time from one sequence to the next, seconds.
     spacing: f64,
     jitter: f64,
@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 impl Quality {
     /// Counts the arrival of `sequence`, which is no duplicate.
-    pub(crate) fn arrived(&mut self, sequence: u32, now: Instant) {
+    pub(crate) fn arrived(&mut self, sequence: u64, now: Instant) {
         self.received += 1;
         let Some((newest, at)) = self.newest else {
             self.newest = Some((sequence, now));
@@ -52,7 +52,7 @@ impl Quality {
         if gap >= PAUSE {
             return;
         }
-        let steps = f64::from(sequence - newest);
+        let steps = (sequence - newest) as f64;
         let gap = gap.as_secs_f64();
         if self.spacing == 0.0 {
             self.spacing = gap / steps;
@@ -64,7 +64,7 @@ impl Quality {
     }
 
     pub(crate) fn snapshot(&self) -> ReceiveQuality {
-        let newest = self.newest.map_or(0, |(sequence, _)| u64::from(sequence));
+        let newest = self.newest.map_or(0, |(sequence, _)| sequence);
         ReceiveQuality {
             received: self.received,
             lost: newest.saturating_sub(self.received),
@@ -84,7 +84,7 @@ mod tests {
         let start = Instant::now();
         let mut quality = Quality::default();
         for sequence in (1..=500u32).filter(|sequence| sequence % 10 != 0) {
-            quality.arrived(sequence, start + Duration::from_millis(20) * sequence);
+            quality.arrived(u64::from(sequence), start + Duration::from_millis(20) * sequence);
         }
         let numbers = quality.snapshot();
         assert_eq!((numbers.received, numbers.lost, numbers.late), (450, 49, 0));
@@ -99,7 +99,8 @@ mod tests {
         let mut quality = Quality::default();
         for sequence in 1..=2000u32 {
             let late = Duration::from_millis(if sequence % 2 == 0 { 5 } else { 0 });
-            quality.arrived(sequence, start + Duration::from_millis(20) * sequence + late);
+            let at = start + Duration::from_millis(20) * sequence + late;
+            quality.arrived(u64::from(sequence), at);
         }
         let jitter = quality.snapshot().jitter;
         assert!(jitter > Duration::from_millis(3) && jitter < Duration::from_millis(8), "{jitter:?}");

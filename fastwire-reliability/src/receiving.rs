@@ -217,7 +217,7 @@ impl Channels {
         inbox.owed.add(sequence, mode.is_reliable(), now);
         self.owing.insert(channel);
         self.stats.received += 1;
-        inbox.quality.arrived(sequence, now);
+        inbox.quality.arrived(u64::from(sequence), now);
         if mode == DeliveryMode::UnreliableSequenced && inbox.is_stale(sequence, &packet) {
             inbox.seen.insert(sequence);
             if !packet.is_probe() {

@@ -10,6 +10,8 @@ pub struct Rtt {
     initial_rto: Duration,
     min_rto: Duration,
     max_rto: Duration,
+    /// The least that is added for variation (RFC 9002 §6.1.2: the timer's granularity).
+    granularity: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +25,34 @@ struct State {
 impl Rtt {
     /// No sample yet; the timeout is `initial_rto`, later between `min_rto` and `max_rto`.
     pub fn new(initial_rto: Duration, min_rto: Duration, max_rto: Duration) -> Self {
-        Self { state: None, initial_rto, min_rto, max_rto: max_rto.max(min_rto) }
+        let max_rto = max_rto.max(min_rto);
+        Self { state: None, initial_rto, min_rto, max_rto, granularity: Duration::ZERO }
+    }
+
+    /// The same where the timeout is never nearer than `granularity` to the smoothed round-trip time.
+    pub(crate) fn with_granularity(self, granularity: Duration) -> Self {
+        Self { granularity, ..self }
+    }
+
+    /// No sample yet, with the same bounds.
+    pub(crate) fn restarted(&self) -> Self {
+        Self { state: None, ..self.clone() }
+    }
+
+    /// Takes a sample that contains `delay` the peer says it waited: taken off unless the result would be less than
+    /// the least round trip (RFC 9002 §5.3). Returns what counted.
+    pub(crate) fn sample_delayed(&mut self, rtt: Duration, delay: Duration) -> Duration {
+        let Some(old) = self.state else {
+            self.sample(rtt);
+            return rtt;
+        };
+        let min = old.min.min(rtt);
+        let adjusted = rtt.checked_sub(delay).filter(|&adjusted| adjusted >= min).unwrap_or(rtt);
+        self.sample(adjusted);
+        if let Some(state) = &mut self.state {
+            state.min = min;
+        }
+        adjusted
     }
 
     /// Takes a sample, which must come from a packet that was sent once (Karn's algorithm, RFC 6298 §3).
@@ -66,13 +95,14 @@ impl Rtt {
         self.state.map_or(Duration::ZERO, |s| s.min)
     }
 
-    /// The retransmission timeout: SRTT + 4 RTTVAR (RFC 6298 §2.3) within the bounds of PROTOCOL A11.
+    /// The retransmission timeout: SRTT + 4 RTTVAR (RFC 6298 §2.3) within the bounds given.
     pub fn rto(&self) -> Duration {
         match self.state {
             None => self.initial_rto,
-            Some(s) => {
-                s.smoothed.saturating_add(s.variance.saturating_mul(4)).clamp(self.min_rto, self.max_rto)
-            }
+            Some(s) => s
+                .smoothed
+                .saturating_add(s.variance.saturating_mul(4).max(self.granularity))
+                .clamp(self.min_rto, self.max_rto),
         }
     }
 }

@@ -1,14 +1,38 @@
 //! One number line of sent packets: what is in flight, what is lost and waits to leave again.
 //!
-//! `C` is what a packet carries: one piece bound to its number for life in the base profile.
+//! `C` is what a packet carries: one piece bound to its number for life in the base profile, several frames that
+//! leave again under another number in the extended one. [`Repeat`] is the one switch between them.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use crate::extended::Fate;
+
 /// The greatest fast-retransmit threshold.
 pub(crate) const MAX_THRESHOLD: usize = 16;
+
+/// What becomes of a lost packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It is due again under its number.
+    SameNumber,
+    /// It is over: what it carried goes back to its owner, and leaves in another packet. It stays known for a while, so
+    /// that an acknowledgement that was only late is seen as such.
+    NewNumber,
+}
+
+/// What a packet means for timers and for the congestion controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Something in it is repeated when it is lost.
+    Reliable,
+    /// Nothing in it is: it does not count in flight and arms no probe timeout.
+    Unreliable,
+    /// A path MTU probe: reliable, and its loss is no congestion.
+    MtuProbe,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -24,7 +48,7 @@ pub(crate) enum State {
 
 #[derive(Debug)]
 pub(crate) struct Sent<C> {
-    /// `None` once acknowledged.
+    /// `None` once acknowledged; with new numbers, once its fate is known.
     pub(crate) carries: Option<C>,
     /// The first transmission.
     pub(crate) first_at: Instant,
@@ -37,6 +61,7 @@ pub(crate) struct Sent<C> {
     /// Transmissions so far.
     pub(crate) sends: u32,
     pub(crate) state: State,
+    pub(crate) class: Class,
     /// An acknowledgement of a later packet showed it missing.
     pub(crate) missing: bool,
 }
@@ -51,6 +76,7 @@ struct Transmission {
 /// The sent packets of one number line, from the oldest unacknowledged on.
 #[derive(Debug)]
 pub(crate) struct AckSpace<C> {
+    repeat: Repeat,
     /// Index = number − oldest. The first is never acknowledged.
     sent: VecDeque<Sent<C>>,
     oldest: u64,
@@ -64,12 +90,17 @@ pub(crate) struct AckSpace<C> {
     latest: SmallVec<[u64; 3]>,
     /// When a packet shown missing counts as lost though too few later ones were acknowledged.
     pub(crate) loss_at: Option<Instant>,
+    /// The largest number acknowledged; with new numbers only, where it is the order of sending too.
+    pub(crate) largest_acked: Option<u64>,
+    /// With new numbers: what packets carried whose fate became known, for the owner to take.
+    pub(crate) returned: Vec<(Fate, C)>,
 }
 
 impl<C> AckSpace<C> {
     /// A line whose first number is `first`.
-    pub(crate) fn new(first: u64) -> Self {
+    pub(crate) fn new(first: u64, repeat: Repeat) -> Self {
         Self {
+            repeat,
             sent: VecDeque::new(),
             oldest: first,
             flight: VecDeque::new(),
@@ -77,6 +108,8 @@ impl<C> AckSpace<C> {
             due: VecDeque::new(),
             latest: SmallVec::new(),
             loss_at: None,
+            largest_acked: None,
+            returned: Vec::new(),
         }
     }
 
@@ -116,9 +149,36 @@ impl<C> AckSpace<C> {
             bytes: 0,
             sends: 0,
             state: State::Handed,
+            class: Class::Reliable,
             missing: false,
         });
         number
+    }
+
+    /// Leaves out the numbers up to `number`: nobody waits for them.
+    pub(crate) fn pass_to(&mut self, number: u64, now: Instant) {
+        if self.sent.is_empty() {
+            self.oldest = self.oldest.max(number);
+        }
+        while self.next() < number {
+            let next = self.push_done(now);
+            debug_assert!(next <= number);
+        }
+    }
+
+    fn push_done(&mut self, now: Instant) -> u64 {
+        self.sent.push_back(Sent {
+            carries: None,
+            first_at: now,
+            at: now,
+            order: 0,
+            bytes: 0,
+            sends: 1,
+            state: State::Acked,
+            class: Class::Unreliable,
+            missing: false,
+        });
+        self.next()
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&Sent<C>> {
@@ -160,9 +220,35 @@ impl<C> AckSpace<C> {
         }
     }
 
-    /// Puts a packet among those due again.
-    pub(crate) fn fell_due(&mut self, number: u64) {
-        self.due.push_back(number);
+    /// Notes the only transmission of a packet just recorded.
+    pub(crate) fn left(&mut self, number: u64, sends: u32) {
+        self.flight.push_back(Transmission { number, sends });
+    }
+
+    /// A packet just marked lost: it is due again, or what it carried goes back to its owner.
+    pub(crate) fn was_lost(&mut self, number: u64) {
+        match self.repeat {
+            Repeat::SameNumber => self.due.push_back(number),
+            Repeat::NewNumber => self.give_back(number, Fate::Lost),
+        }
+    }
+
+    /// A packet just marked acknowledged: nothing needs what it carried any more.
+    pub(crate) fn was_acked(&mut self, number: u64) {
+        match self.repeat {
+            Repeat::SameNumber => {
+                if let Some(sent) = self.get_mut(number) {
+                    sent.carries = None;
+                }
+            }
+            Repeat::NewNumber => self.give_back(number, Fate::Acked),
+        }
+    }
+
+    fn give_back(&mut self, number: u64, fate: Fate) {
+        if let Some(carries) = self.get_mut(number).and_then(|sent| sent.carries.take()) {
+            self.returned.push((fate, carries));
+        }
     }
 
     /// Notes the acknowledgement of a packet that was sent once, `order`-th of all.
@@ -204,6 +290,38 @@ impl<C> AckSpace<C> {
         self.flight.front().and_then(|&first| self.live(first).map(|sent| (first.number, sent)))
     }
 
+    /// Takes the oldest entry off the flight if `take` says so, which sees its number and, unless it is stale, the packet.
+    /// Returns the number and whether the packet is in flight.
+    pub(crate) fn pop_flight(
+        &mut self,
+        take: impl FnOnce(u64, Option<&Sent<C>>) -> bool,
+    ) -> Option<(u64, bool)> {
+        let &first = self.flight.front()?;
+        let live = self.live(first);
+        let is_live = live.is_some();
+        if !take(first.number, live) {
+            return None;
+        }
+        self.flight.pop_front();
+        Some((first.number, is_live))
+    }
+
+    /// With new numbers: forgets lost packets that left at `horizon` or before, for whose acknowledgement it is too late.
+    /// Returns how many.
+    pub(crate) fn forget_lost(&mut self, horizon: Option<Instant>) -> u32 {
+        let mut forgotten = 0;
+        while let Some(front) = self.sent.front() {
+            match front.state {
+                State::Acked => {}
+                State::Lost { .. } if horizon.is_some_and(|horizon| front.at <= horizon) => forgotten += 1,
+                _ => break,
+            }
+            self.sent.pop_front();
+            self.oldest += 1;
+        }
+        forgotten
+    }
+
     /// Restores what the fields promise after packets were acknowledged or lost.
     pub(crate) fn settle(&mut self) {
         while self.sent.front().is_some_and(|sent| sent.state == State::Acked) {
@@ -225,6 +343,7 @@ impl<C> AckSpace<C> {
         self.flight.shrink_to_fit();
         self.repeats.shrink_to_fit();
         self.due.shrink_to_fit();
+        self.returned.shrink_to_fit();
     }
 
     fn live(&self, of: Transmission) -> Option<&Sent<C>> {

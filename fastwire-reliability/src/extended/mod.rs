@@ -226,13 +226,7 @@ impl ExtendedChannels {
         unimplemented!()
     }
 
-    pub fn on_reset(
-        &mut self,
-        channel: u8,
-        message: u32,
-        consumed: u64,
-        code: u16,
-    ) -> Result<(), Violation> {
+    pub fn on_reset(&mut self, channel: u8, message: u32, consumed: u64, code: u16) -> Result<(), Violation> {
         unimplemented!()
     }
 

@@ -1,0 +1,292 @@
+//! The recovery of packets that are never sent twice: loss, probe timeout and persistent congestion of RFC 9002.
+//!
+//! Numbers are in the order of sending, so what is lost is found from the old end of the flight.
+
+use std::time::{Duration, Instant};
+
+use super::{CongestionEvent, MIN_REPEAT_WINDOW, Outcome, Recovery};
+use crate::space::{AckSpace, Class, State};
+
+/// Timers run in steps of this (RFC 9002 §6.1.2).
+pub(crate) const GRANULARITY: Duration = Duration::from_millis(1);
+
+/// For so many probe timeouts a lost packet stays known.
+const KEPT_FOR: u32 = 3;
+
+/// An acknowledgement of packets with only unreliable data may wait so many times longer (PROTOCOL B5).
+pub(crate) const UNRELIABLE_PATIENCE: u32 = 4;
+
+/// RFC 9002 §7.6.1: kPersistentCongestionThreshold.
+const PERSISTENT: u32 = 3;
+
+/// What one packet is, as it leaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leaving {
+    pub(crate) number: u64,
+    pub(crate) bytes: u32,
+    pub(crate) class: Class,
+    /// It carries something that was sent before.
+    pub(crate) repeat: bool,
+}
+
+impl Recovery {
+    /// Sets what the peer may let an acknowledgement wait.
+    pub(crate) fn set_max_ack_delay(&mut self, delay: Duration) {
+        self.max_ack_delay = delay;
+    }
+
+    /// Forgets the round-trip time: the path is another.
+    pub(crate) fn restart_rtt(&mut self) {
+        self.rtt = self.rtt.restarted();
+        self.backoff = 0;
+        self.last_expiry = None;
+        self.recovery_start = None;
+    }
+
+    /// Nothing reliable waits for the peer any more.
+    pub(crate) fn at_rest(&mut self) {
+        self.last_progress = None;
+    }
+
+    /// Notes a packet that leaves at `now` and is acknowledged by the peer.
+    pub(crate) fn on_packet_sent<C>(
+        &mut self,
+        space: &mut AckSpace<C>,
+        packet: Leaving,
+        carries: C,
+        now: Instant,
+    ) {
+        space.pass_to(packet.number, now);
+        if space.push(carries, now) != packet.number {
+            debug_assert!(false, "numbers rise");
+        }
+        let Some(sent) = space.get_mut(packet.number) else { return };
+        sent.state = State::InFlight;
+        sent.class = packet.class;
+        sent.order = packet.number;
+        sent.bytes = packet.bytes;
+        sent.sends = if packet.repeat { 2 } else { 1 };
+        let sends = sent.sends;
+        space.left(packet.number, sends);
+        if packet.class == Class::Unreliable {
+            return;
+        }
+        if packet.repeat {
+            self.retransmitted += 1;
+        } else {
+            self.fresh_in_flight += 1;
+        }
+        self.in_flight_bytes += u64::from(packet.bytes);
+        self.in_flight_packets += 1;
+        self.last_reliable = Some(now);
+        if self.last_progress.is_none() {
+            self.last_progress = Some(now);
+        }
+    }
+
+    /// Takes an acknowledgement: bit i of `bitmap`, in byte order, stands for `largest − 1 − i`. All numbers must have
+    /// been sent. `delay`: how long the peer says `largest` waited.
+    pub(crate) fn on_packets_acked<C>(
+        &mut self,
+        space: &mut AckSpace<C>,
+        largest: u64,
+        bitmap: &[u8],
+        delay: Duration,
+        now: Instant,
+        out: &mut Outcome,
+    ) {
+        let mut news = false;
+        if let Some((at, class)) = self.packet_acked(space, largest, out) {
+            news = true;
+            let most = self.max_ack_delay * if class == Class::Unreliable { UNRELIABLE_PATIENCE } else { 1 };
+            let sample = self.rtt.sample_delayed(now.saturating_duration_since(at), delay.min(most));
+            self.last_sample_at = Some(now);
+            self.ambiguous = false;
+            out.rtt_sample = Some(sample);
+        }
+        let oldest = space.oldest();
+        'bitmap: for (index, &byte) in bitmap.iter().enumerate() {
+            let Some(newest) = largest.checked_sub(1 + 8 * index as u64).filter(|&newest| newest >= oldest)
+            else {
+                break;
+            };
+            let mut bits = byte;
+            while bits != 0 {
+                let Some(number) = newest.checked_sub(u64::from(bits.trailing_zeros())) else {
+                    break 'bitmap;
+                };
+                bits &= bits - 1;
+                news |= self.packet_acked(space, number, out).is_some();
+            }
+        }
+        space.largest_acked = space.largest_acked.max(Some(largest));
+        if news {
+            self.backoff = 0;
+            self.last_expiry = None;
+            self.last_progress = Some(now);
+        }
+        self.find_lost(space, now, out);
+        self.clean(space, now);
+    }
+
+    /// Lets time pass; true if a probe timeout ran out, so that probes should leave (RFC 9002 §6.2).
+    pub(crate) fn on_packet_timer<C>(
+        &mut self,
+        space: &mut AckSpace<C>,
+        now: Instant,
+        out: &mut Outcome,
+    ) -> bool {
+        if space.loss_at.is_some_and(|at| at <= now) {
+            self.find_lost(space, now, out);
+        }
+        while let Some((number, at)) = self.stale(space).filter(|(_, at)| *at <= now) {
+            debug_assert!(at <= now);
+            self.packet_lost(space, number, false, out);
+            space.pop_flight(|_, _| true);
+        }
+        self.clean(space, now);
+        if space.loss_at.is_some() || self.probe_at().is_none_or(|at| now < at) {
+            return false;
+        }
+        self.backoff = self.backoff.saturating_add(1);
+        self.repeat_window = (self.repeat_window / 2).max(MIN_REPEAT_WINDOW);
+        self.last_expiry = Some(now);
+        true
+    }
+
+    /// When [`on_packet_timer`](Self::on_packet_timer) has something to do.
+    pub(crate) fn packet_deadline<C>(&self, space: &AckSpace<C>) -> Option<Instant> {
+        let stale = self.stale(space).map(|(_, at)| at);
+        let timer = space.loss_at.or_else(|| self.probe_at());
+        timer.into_iter().chain(stale).min()
+    }
+
+    /// Takes everything in flight back, as if it had never left: the path is another.
+    pub(crate) fn take_back<C>(&mut self, space: &mut AckSpace<C>) {
+        while let Some((number, live)) = space.pop_flight(|_, _| true) {
+            let Some(sent) = space.get_mut(number).filter(|_| live) else { continue };
+            sent.state = State::Lost { by_order: false };
+            space.was_lost(number);
+        }
+        space.loss_at = None;
+        (self.in_flight_bytes, self.in_flight_packets, self.fresh_in_flight) = (0, 0, 0);
+        self.backoff = 0;
+        self.last_expiry = None;
+    }
+
+    fn packet_acked<C>(
+        &mut self,
+        space: &mut AckSpace<C>,
+        number: u64,
+        out: &mut Outcome,
+    ) -> Option<(Instant, Class)> {
+        let sent = space.get_mut(number).filter(|sent| sent.state != State::Acked)?;
+        let (state, at, bytes, class, sends) = (sent.state, sent.at, sent.bytes, sent.class, sent.sends);
+        sent.state = State::Acked;
+        space.was_acked(number);
+        out.newly_acked_packets += 1;
+        out.newly_acked_bytes += u64::from(bytes);
+        out.newest_acked_sent_at = out.newest_acked_sent_at.max(Some(at));
+        out.newest_acked_first_sent_at = out.newest_acked_sent_at;
+        match state {
+            State::InFlight => {
+                self.packet_left_flight(class, bytes, sends);
+                self.loss.record(false);
+                if sends > 1 {
+                    self.repeat_window = self.repeat_window.saturating_add(1);
+                }
+            }
+            State::Lost { by_order } => self.was_spurious(by_order, out),
+            State::Handed | State::Acked => {}
+        }
+        Some((at, class))
+    }
+
+    fn packet_lost<C>(&mut self, space: &mut AckSpace<C>, number: u64, by_order: bool, out: &mut Outcome) {
+        let Some(sent) = space.get_mut(number).filter(|sent| sent.state == State::InFlight) else { return };
+        let (at, bytes, class, sends) = (sent.at, sent.bytes, sent.class, sent.sends);
+        sent.state = State::Lost { by_order };
+        space.was_lost(number);
+        self.packet_left_flight(class, bytes, sends);
+        if class == Class::MtuProbe {
+            return;
+        }
+        self.loss.record(true);
+        out.lost_packets += 1;
+        out.lost_bytes += u64::from(bytes);
+        if by_order {
+            out.newest_lost_sent_at = out.newest_lost_sent_at.max(Some(at));
+        }
+    }
+
+    fn packet_left_flight(&mut self, class: Class, bytes: u32, sends: u32) {
+        if class != Class::Unreliable {
+            self.left_flight(bytes, sends);
+        }
+    }
+
+    /// RFC 9002 §6.1: lost is what left `threshold` packets, or 9/8 of a round trip, before one that was acknowledged.
+    fn find_lost<C>(&mut self, space: &mut AckSpace<C>, now: Instant, out: &mut Outcome) {
+        let Some(largest) = space.largest_acked else { return };
+        let (wait, threshold) = (self.reordering_wait(), u64::from(self.threshold));
+        space.loss_at = None;
+        let mut loss_at = None;
+        // §7.6: a stretch of lost packets without an acknowledged one between them
+        let (mut stretch, mut longest) = (None, Duration::ZERO);
+        loop {
+            let mut left_at = None;
+            let popped = space.pop_flight(|number, sent| {
+                let Some(sent) = sent else { return true };
+                if number > largest {
+                    return false;
+                }
+                left_at = Some(sent.at);
+                let lost = largest - number >= threshold || sent.at + wait <= now;
+                if !lost {
+                    loss_at = Some(sent.at + wait);
+                }
+                lost
+            });
+            match (popped, left_at) {
+                (None, _) => break,
+                (Some((number, true)), Some(at)) => {
+                    let began = *stretch.get_or_insert(at);
+                    longest = longest.max(at.saturating_duration_since(began));
+                    self.packet_lost(space, number, true, out);
+                }
+                _ => stretch = None,
+            }
+        }
+        space.loss_at = loss_at;
+        self.judge(now, false, out);
+        if self.rtt.is_measured() && longest >= self.unbacked_timeout() * PERSISTENT {
+            let (lost_packets, lost_bytes) = (out.lost_packets, out.lost_bytes);
+            let event = CongestionEvent { lost_packets, lost_bytes, persistent: true };
+            out.congestion.get_or_insert(event).persistent = true;
+        }
+    }
+
+    /// Forgets what needs to be known no longer.
+    fn clean<C>(&mut self, space: &mut AckSpace<C>, now: Instant) {
+        while space.pop_flight(|_, live| live.is_none()).is_some() {}
+        let horizon = now.checked_sub(self.unbacked_timeout() * KEPT_FOR);
+        for _ in 0..space.forget_lost(horizon) {
+            self.was_right();
+        }
+    }
+
+    /// The oldest packet in flight and when it is given up, if it is one that arms no probe timeout.
+    fn stale<C>(&self, space: &AckSpace<C>) -> Option<(u64, Instant)> {
+        let (number, sent) = space.oldest_in_flight().filter(|(_, sent)| sent.class == Class::Unreliable)?;
+        Some((number, sent.at + self.unbacked_timeout() + self.max_ack_delay * UNRELIABLE_PATIENCE))
+    }
+
+    fn probe_at(&self) -> Option<Instant> {
+        let last = self.last_reliable.filter(|_| self.in_flight_packets > 0)?;
+        Some(self.last_expiry.map_or(last, |expiry| expiry.max(last)) + self.timeout())
+    }
+
+    fn unbacked_timeout(&self) -> Duration {
+        self.rtt.rto().saturating_add(self.max_ack_delay)
+    }
+}
