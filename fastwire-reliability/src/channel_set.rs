@@ -17,6 +17,30 @@ impl ChannelSet {
         }
     }
 
+    /// Inserts or removes.
+    pub(crate) fn set(&mut self, channel: u8, member: bool) {
+        if member { self.insert(channel) } else { self.remove(channel) }
+    }
+
+    /// The members of either.
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.word(i) | other.word(i)))
+    }
+
+    /// The members that are not in `other`.
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.word(i) & !other.word(i)))
+    }
+
+    /// Whether there is exactly one member.
+    pub(crate) fn is_single(self) -> bool {
+        self.0.iter().map(|word| word.count_ones()).sum::<u32>() == 1
+    }
+
+    fn word(self, index: usize) -> u64 {
+        self.0.get(index).copied().unwrap_or(0)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0 == [0; 4]
     }

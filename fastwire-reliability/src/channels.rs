@@ -90,6 +90,8 @@ pub struct ChannelsStats {
     pub incomplete_dropped: u64,
     /// Messages delivered.
     pub delivered: u64,
+    /// Messages of sequenced channels that a newer one replaced before they could leave (extended profile).
+    pub superseded: u64,
 }
 
 /// Connection timeouts without any acknowledgement after which a packet to one of ours counts as undeliverable. Long before,

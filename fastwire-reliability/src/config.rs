@@ -24,6 +24,9 @@ pub struct ChannelsConfig {
     /// Bytes that early packets and incomplete messages of reliable channels may hold, overhead included.
     /// `None`: 4 MiB a reliable channel, 64 MiB at most. Under 1 MiB a base peer may run out of repeats.
     pub receive_budget: Option<usize>,
+    /// The longest message taken from a peer of the extended profile, in bytes; no more than a reliable channel's share of
+    /// the receive budget. Default 4 MiB.
+    pub max_message: usize,
     /// Bytes that incomplete messages of unreliable channels may hold; beyond, the oldest goes. Default 1 MiB.
     pub unreliable_budget: usize,
     /// How long an incomplete message of an unreliable channel is kept. Default 5 s.
@@ -54,6 +57,7 @@ impl Default for ChannelsConfig {
             max_queued_bytes: 4 << 20,
             max_queued_messages: 16_384,
             receive_budget: None,
+            max_message: 4 << 20,
             unreliable_budget: 1 << 20,
             fragment_timeout: Duration::from_secs(5),
             initial_rto: Duration::from_secs(1),

@@ -25,6 +25,19 @@ pub enum PushError {
         /// The longest message this channel takes now.
         max: usize,
     },
+    /// Only a reliable channel's stream can end (extended profile).
+    #[error("channel {channel} is unreliable: only a reliable channel's stream can be finished or reset")]
+    NotReliable {
+        /// The channel.
+        channel: u8,
+    },
+    /// The own half of the channel's stream has ended (extended profile). The next stream begins once the peer's half has
+    /// ended too.
+    #[error("the stream on channel {channel} was ended; the next begins when the peer ends its half too")]
+    Finished {
+        /// The channel.
+        channel: u8,
+    },
     /// Too much is waiting to be sent already.
     #[error("the send queue is full ({messages} messages, {bytes} bytes): try again when some have left")]
     QueueFull {
@@ -48,6 +61,92 @@ pub enum Violation {
         ack: u32,
         /// The highest sequence sent.
         sent: u32,
+    },
+    /// PROTOCOL B5: a packet number that was never used.
+    #[error("the peer acknowledged packet {number}, and the next to be sent is {next}")]
+    AckOfUnsentPacket {
+        /// The number acknowledged.
+        number: u64,
+        /// The number the next packet gets.
+        next: u64,
+    },
+    /// PROTOCOL B5: a packet number that was left out on purpose.
+    #[error("the peer acknowledged packet {number}, which was left out")]
+    AckOfSkipped {
+        /// The number acknowledged.
+        number: u64,
+    },
+    /// A frame for a channel that the layout lacks.
+    #[error("the peer sent a frame for channel {channel}, which does not exist")]
+    UnknownChannel {
+        /// The channel.
+        channel: u8,
+    },
+    /// CREDIT, FIN or RESET for an unreliable channel.
+    #[error("the peer sent a stream's frame for channel {channel}, which is unreliable")]
+    NotReliable {
+        /// The channel.
+        channel: u8,
+    },
+    /// PROTOCOL B5, Messages.
+    #[error("the peer sent a message of {total} bytes on channel {channel}; the longest taken has {max}")]
+    MessageTooLong {
+        /// The channel.
+        channel: u8,
+        /// The message's length.
+        total: usize,
+        /// The longest taken.
+        max: usize,
+    },
+    /// Content flags that do not exist.
+    #[error("the peer sent a message with content flags {flags:#04x} on channel {channel}")]
+    ContentFlags {
+        /// The channel.
+        channel: u8,
+        /// The flags.
+        flags: u8,
+    },
+    /// Length or content of a message differ between its pieces (PROTOCOL B5).
+    #[error("a piece of message {message} on channel {channel} contradicts the pieces before it")]
+    PieceMismatch {
+        /// The channel.
+        channel: u8,
+        /// The message's number.
+        message: u32,
+    },
+    /// PROTOCOL B5, Credit.
+    #[error("the peer used {used} bytes of credit on channel {channel}; its limit is {limit}")]
+    CreditExceeded {
+        /// The channel.
+        channel: u8,
+        /// Credit used, at the least.
+        used: u64,
+        /// The limit announced.
+        limit: u64,
+    },
+    /// More than 65 536 message numbers from the oldest unfinished one (PROTOCOL B5, Credit).
+    #[error("message {message} on channel {channel} is too far ahead of the oldest unfinished one")]
+    SpanExceeded {
+        /// The channel.
+        channel: u8,
+        /// The message's number.
+        message: u32,
+    },
+    /// A message beyond the end of a stream, before both its halves ended.
+    #[error("message {message} on channel {channel} lies beyond the end of the stream")]
+    AfterEnd {
+        /// The channel.
+        channel: u8,
+        /// The message's number.
+        message: u32,
+    },
+    /// A stream's end that contradicts what came before.
+    #[error("the end of the stream on channel {channel}, number {message}, contradicts what came before")]
+    BadEnd {
+        /// The channel.
+        channel: u8,
+        /// The end's number.
+        message: u32,
     },
     /// A fragment of a reliable message contradicts the message's earlier ones (PROTOCOL A7), so
     /// the message can never be delivered (A6 rule 4).

@@ -15,6 +15,8 @@ use crate::loss::LossTracker;
 use crate::rtt::Rtt;
 use crate::space::{AckSpace, MAX_THRESHOLD, Sent, State};
 
+pub(crate) use packets::{GRANULARITY, Leaving, UNRELIABLE_PATIENCE};
+
 /// What one acknowledgement or time-out brought, for the congestion controller. A reused buffer: the calls add to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -148,6 +150,12 @@ impl Recovery {
         };
         recovery.set_profile(profile);
         recovery
+    }
+
+    /// The same with a least variation in the timeout (RFC 9002 §6.1.2).
+    pub(crate) fn with_granularity(mut self, granularity: Duration) -> Self {
+        self.rtt = self.rtt.with_granularity(granularity);
+        self
     }
 
     pub(crate) fn set_profile(&mut self, profile: RecoveryProfile) {

@@ -155,7 +155,14 @@ impl<C> AckSpace<C> {
         number
     }
 
-    /// Leaves out the numbers up to `number`: nobody waits for them.
+    /// Leaves out the numbers below `number` of a line that is unused.
+    pub(crate) fn begin_at(&mut self, number: u64) {
+        if self.sent.is_empty() {
+            self.oldest = self.oldest.max(number);
+        }
+    }
+
+    /// Leaves out the numbers below `number`: nobody waits for them.
     pub(crate) fn pass_to(&mut self, number: u64, now: Instant) {
         if self.sent.is_empty() {
             self.oldest = self.oldest.max(number);

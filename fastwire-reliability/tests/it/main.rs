@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod extended;
 mod hostile;
 mod link;
+mod peer;
 mod simulation;
 mod vectors;
 mod weak;

@@ -1,0 +1,148 @@
+//! What became of packets: acknowledgements in, lost frames back to their channels.
+
+use std::time::{Duration, Instant};
+
+use super::packet::{Carried, Packet};
+use super::{ControlFrame, ExtendedChannels, Fate};
+use crate::Violation;
+use crate::recovery::Outcome;
+
+/// How far below its largest number an ACK frame reaches: 32 words of bits.
+pub(crate) const REACH: u64 = 1024;
+
+impl ExtendedChannels {
+    /// Takes an ACK frame. Bit i of `bitmap`, in byte order, stands for packet `largest − 1 − i`; `delay` is how long the
+    /// peer says that `largest` waited.
+    ///
+    /// # Errors
+    ///
+    /// [`Violation::AckOfUnsentPacket`], [`Violation::AckOfSkipped`]: the connection ends.
+    pub fn acknowledge(
+        &mut self,
+        largest: u64,
+        delay: Duration,
+        bitmap: &[u8],
+        now: Instant,
+        out: &mut Outcome,
+    ) -> Result<(), Violation> {
+        self.clock = Some(now);
+        let next = self.space.next();
+        if largest >= next {
+            return Err(Violation::AckOfUnsentPacket { number: largest, next });
+        }
+        for &number in &self.skipped {
+            let named = match largest.checked_sub(number) {
+                None => false,
+                Some(0) => true,
+                Some(distance) => {
+                    let bit = distance - 1;
+                    let byte = usize::try_from(bit / 8).ok().and_then(|byte| bitmap.get(byte));
+                    byte.is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
+                }
+            };
+            if named {
+                return Err(Violation::AckOfSkipped { number });
+            }
+        }
+        let before = out.newly_acked_packets;
+        self.recovery.on_packets_acked(&mut self.space, largest, bitmap, delay, now, out);
+        if out.newly_acked_packets > before {
+            self.probes = 0;
+        }
+        self.settle_fates();
+        Ok(())
+    }
+
+    /// The next control frame whose packet's fate became known.
+    pub fn poll_control(&mut self) -> Option<(ControlFrame, Fate)> {
+        self.controls.pop_front()
+    }
+
+    /// Everything in flight is sent again, without a congestion event: the path changed (PROTOCOL B6).
+    pub fn requeue_in_flight(&mut self) {
+        self.recovery.take_back(&mut self.space);
+        self.settle_fates();
+    }
+
+    /// Hands what packets carried back to its owners.
+    pub(super) fn settle_fates(&mut self) {
+        if self.space.returned.is_empty() {
+            return;
+        }
+        let mut returned = std::mem::take(&mut self.space.returned);
+        for (fate, packet) in returned.drain(..) {
+            self.return_packet(fate, packet);
+        }
+        self.space.returned = returned;
+        for channel in self.blocked.after(u8::MAX) {
+            self.refile(channel);
+        }
+        if self.is_idle() && self.recovery.in_flight().1 == 0 {
+            self.recovery.at_rest();
+        }
+    }
+
+    pub(super) fn return_packet(&mut self, fate: Fate, packet: Packet) {
+        if let (Fate::Acked, Some(largest)) = (fate, packet.ack) {
+            self.owed.acknowledged(largest);
+        }
+        for &frame in &packet.frames {
+            self.return_frame(fate, frame);
+        }
+        if packet.frames.spilled() && self.building.packet.frames.capacity() < packet.frames.capacity() {
+            // its memory serves again
+            let mut frames = packet.frames;
+            frames.clear();
+            if self.building.packet.frames.is_empty() {
+                self.building.packet.frames = frames;
+            }
+        }
+    }
+
+    fn return_frame(&mut self, fate: Fate, frame: Carried) {
+        match frame {
+            Carried::Control(control) => self.controls.push_back((control, fate)),
+            Carried::Credit { channel, limit } => {
+                let slot = self.channels.get(usize::from(channel));
+                let newest = slot.and_then(|slot| slot.inbox.as_ref()).map(|inbox| inbox.announced());
+                if fate == Fate::Lost && newest == Some(limit) {
+                    self.crediting.insert(channel);
+                }
+            }
+            Carried::End { channel, number, reset } => {
+                let Some(outbox) = self.outbox_mut(channel) else { return };
+                match fate {
+                    Fate::Acked => outbox.end_acked(number, reset),
+                    Fate::Lost => outbox.end_lost(number, reset),
+                }
+                self.refile(channel);
+            }
+            Carried::Whole { channel, first, count } => {
+                let Some(outbox) = self.outbox_mut(channel) else { return };
+                match fate {
+                    Fate::Acked => self.unfinished -= outbox.whole_acked(first, count),
+                    Fate::Lost => {
+                        outbox.whole_lost(first, count);
+                        self.file_repeats(channel);
+                    }
+                }
+            }
+            Carried::Piece { channel, number, start, end } => {
+                let Some(outbox) = self.outbox_mut(channel) else { return };
+                match fate {
+                    Fate::Acked => self.unfinished -= usize::from(outbox.piece_acked(number, start, end)),
+                    Fate::Lost => {
+                        outbox.piece_lost(number, start, end);
+                        self.file_repeats(channel);
+                    }
+                }
+            }
+        }
+    }
+
+    fn file_repeats(&mut self, channel: u8) {
+        if self.outbox(channel).is_some_and(|outbox| outbox.has_repeats()) {
+            self.repeating.insert(channel);
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! The sending half of one channel: messages that wait, that are under way, that were lost; the stream's end; credit.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::cut::{Part, Put, WORTH_CUTTING};
+use super::ranges::Ranges;
+use super::{MESSAGE_CREDIT, SPAN};
+use crate::DeliveryMode;
+
+/// A message that waits to be sent.
+#[derive(Debug)]
+struct Queued {
+    message: Bytes,
+    content: u8,
+}
+
+/// A reliable message with a number. Empty once it is acknowledged.
+#[derive(Debug)]
+struct Begun {
+    message: Bytes,
+    content: u8,
+    done: bool,
+    /// It stands in `repeats`.
+    listed: bool,
+    /// It left in one frame and that was lost.
+    lost: bool,
+    /// `None` while it left in one frame.
+    pieces: Option<Box<Pieces>>,
+}
+
+#[derive(Debug, Default)]
+struct Pieces {
+    acked: Ranges,
+    lost: Ranges,
+}
+
+/// The message whose first transmission has begun and not ended.
+#[derive(Debug)]
+struct Cutting {
+    number: u64,
+    message: Bytes,
+    content: u8,
+    sent: u32,
+}
+
+/// How the own half of a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// The number it took.
+    pub(crate) number: u64,
+    /// RESET with this code, else FIN.
+    pub(crate) reset: Option<u16>,
+    pub(crate) acked: bool,
+}
+
+/// What left, and what that means for the counts of what waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Left {
+    pub(crate) put: Put,
+    pub(crate) number: u64,
+    /// Bytes sent for the first time.
+    pub(crate) bytes: usize,
+    /// The message's last bytes left.
+    pub(crate) last: bool,
+    /// It is the first of the message that left.
+    pub(crate) begun: bool,
+}
+
+/// The sending half of one channel.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    mode: DeliveryMode,
+    queue: VecDeque<Queued>,
+    /// So many at the front of `queue` could have left and did not.
+    offered: usize,
+    cutting: Option<Cutting>,
+    /// Reliable messages from the oldest unfinished on; index = number − first.
+    begun: VecDeque<Begun>,
+    first: u64,
+    /// The number the next message gets.
+    next: u64,
+    /// Messages with something lost, in the order found.
+    repeats: VecDeque<u64>,
+    /// Credit used and granted.
+    used: u64,
+    limit: u64,
+    /// The application ended the current stream's half.
+    closed: bool,
+    /// Halves it ended so far.
+    closings: u64,
+    /// The end that takes its number once what is queued has left and the stream before is over.
+    closing: Option<Option<u16>>,
+    /// The end that took its number last.
+    end: Option<End>,
+    /// Ends that took a number.
+    ends: u64,
+    /// `end` waits to leave, for the first time or again.
+    end_due: bool,
+}
+
+impl Outbox {
+    pub(crate) fn new(mode: DeliveryMode, limit: u64) -> Self {
+        Self::starting_at(mode, limit, 1)
+    }
+
+    /// An outbox whose first message gets number `first`.
+    pub(crate) fn starting_at(mode: DeliveryMode, limit: u64, first: u64) -> Self {
+        Self {
+            mode,
+            queue: VecDeque::new(),
+            offered: 0,
+            cutting: None,
+            begun: VecDeque::new(),
+            first,
+            next: first,
+            repeats: VecDeque::new(),
+            used: 0,
+            limit,
+            closed: false,
+            closings: 0,
+            closing: None,
+            end: None,
+            ends: 0,
+            end_due: false,
+        }
+    }
+
+    pub(crate) fn is_reliable(&self) -> bool {
+        self.mode.is_reliable()
+    }
+
+    /// Whether a message, or an end, may be added, if the application has seen the peer end `peer_ends` streams. With the
+    /// ends of both sides a stream is over, and what comes belongs to the next.
+    pub(crate) fn is_open(&self, peer_ends: u64) -> bool {
+        !self.closed || (self.closing.is_none() && peer_ends >= self.closings)
+    }
+
+    /// Queues a message; returns how many messages and bytes it superseded (PROTOCOL B5, UnreliableSequenced): those
+    /// that could have left before and had to wait.
+    pub(crate) fn push(&mut self, message: Bytes, content: u8) -> (usize, usize) {
+        self.closed = false;
+        let mut superseded = (0, 0);
+        if self.mode == DeliveryMode::UnreliableSequenced && self.offered > 0 {
+            let old = self.queue.drain(..self.offered.min(self.queue.len()));
+            superseded = old.fold((0, 0), |(count, bytes), old| (count + 1, bytes + old.message.len()));
+            self.offered = 0;
+        }
+        self.queue.push_back(Queued { message, content });
+        superseded
+    }
+
+    /// What waits had its chance to leave.
+    pub(crate) fn note_offered(&mut self) {
+        self.offered = self.queue.len();
+    }
+
+    /// Ends the stream after what is queued.
+    pub(crate) fn finish(&mut self) {
+        self.closed = true;
+        self.closings += 1;
+        self.closing = Some(None);
+    }
+
+    /// Whether a RESET still makes a difference, `peer_ends` as for [`is_open`](Self::is_open).
+    pub(crate) fn can_reset(&self, peer_ends: u64) -> bool {
+        let unheard = self.end.is_some_and(|end| !end.acked && end.reset.is_none());
+        self.is_open(peer_ends) || self.closing.is_some() || unheard
+    }
+
+    /// Ends the stream at once. Returns the messages and bytes that waited, and the reliable messages that were under way.
+    pub(crate) fn reset(&mut self, code: u16, peer_ends: u64) -> (usize, usize, usize) {
+        let (messages, mut bytes) = (self.queue.len() + usize::from(self.cutting.is_some()), 0);
+        bytes += self.queue.drain(..).map(|queued| queued.message.len()).sum::<usize>();
+        bytes += self.cutting.take().map_or(0, |cutting| cutting.message.len() - cutting.sent as usize);
+        let under_way = self.begun.iter().filter(|begun| !begun.done).count();
+        self.begun.clear();
+        self.repeats.clear();
+        self.first = self.next;
+        self.offered = 0;
+        let open = self.is_open(peer_ends);
+        if !open && self.closing.is_none() {
+            // it takes the number of the FIN that the peer did not acknowledge yet
+            if let Some(end) = &mut self.end {
+                end.reset = Some(code);
+                self.end_due = true;
+            }
+            return (messages, bytes, under_way);
+        }
+        if open {
+            self.closings += 1;
+        }
+        self.closed = true;
+        self.closing = Some(Some(code));
+        (messages, bytes, under_way)
+    }
+
+    /// Whether new data may leave: nothing of a stream before the end of the last one is acknowledged.
+    fn may_begin(&self, len: usize) -> bool {
+        if !self.mode.is_reliable() {
+            return true;
+        }
+        let over = self.end.is_none_or(|end| end.acked);
+        over && self.next - self.first < SPAN
+            && self.used.saturating_add(len as u64 + MESSAGE_CREDIT) <= self.limit
+    }
+
+    /// Whether something new can leave.
+    pub(crate) fn has_new(&self) -> bool {
+        self.cutting.is_some() || self.queue.front().is_some_and(|front| self.may_begin(front.message.len()))
+    }
+
+    /// Whether something waits, be it for credit.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.cutting.is_some() || !self.queue.is_empty()
+    }
+
+    pub(crate) fn has_repeats(&self) -> bool {
+        !self.repeats.is_empty()
+    }
+
+    /// Whether the stream's end can leave now.
+    pub(crate) fn has_end(&self) -> bool {
+        let over = self.end.is_none_or(|end| end.acked);
+        let room = self.next - self.first < SPAN;
+        self.end_due || (self.closing.is_some() && !self.is_waiting() && over && room)
+    }
+
+    /// Whether an end was asked for and is not acknowledged.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.closing.is_some() || self.end.is_some_and(|end| !end.acked)
+    }
+
+    /// The end to be written now, and the credit used up to it.
+    pub(crate) fn take_end(&mut self) -> Option<(End, u64)> {
+        if !self.has_end() {
+            return None;
+        }
+        if !self.end_due {
+            let reset = self.closing.take()?;
+            self.end = Some(End { number: self.next, reset, acked: false });
+            self.ends += 1;
+            self.next += 1;
+            if self.begun.is_empty() {
+                self.first = self.next;
+            } else {
+                // it stands in the line, and needs nothing of its own
+                self.begun.push_back(Begun::done());
+            }
+        }
+        self.end_due = false;
+        self.end.map(|end| (end, self.used))
+    }
+
+    /// An end could not be written after all, or was lost.
+    pub(crate) fn end_lost(&mut self, number: u64, reset: bool) {
+        if self.end.is_some_and(|end| end.number == number && end.reset.is_some() == reset && !end.acked) {
+            self.end_due = true;
+        }
+    }
+
+    pub(crate) fn end_acked(&mut self, number: u64, reset: bool) {
+        if let Some(end) = &mut self.end
+            && end.number == number
+            && end.reset.is_some() == reset
+        {
+            end.acked = true;
+            self.end_due = false;
+        }
+    }
+
+    /// Ends that took a number so far: the peer may know of so many.
+    pub(crate) fn ends(&self) -> u64 {
+        self.ends
+    }
+
+    /// Raises the credit.
+    pub(crate) fn grant(&mut self, limit: u64) {
+        self.limit = self.limit.max(limit);
+    }
+
+    /// Writes the next message that was not sent before, or more of it. `fresh`: the room of an empty packet. `None`: it
+    /// does not fit here.
+    pub(crate) fn put_new(&mut self, channel: u8, room: &mut [u8], fresh: usize) -> Option<Left> {
+        if self.cutting.is_none() {
+            let front = self.queue.front()?;
+            let number = self.next;
+            let (content, len) = (front.content, front.message.len());
+            let part = Part { channel, number, content, message: &front.message, start: 0, end: len as u32 };
+            if let Some(put) = part.put_whole(room) {
+                let message = self.queue.pop_front()?.message;
+                self.begin(message, content);
+                return Some(Left { put, number, bytes: len, last: true, begun: true });
+            }
+            let worth = self.mode.is_reliable() && room.len() >= WORTH_CUTTING;
+            if part.whole_len() <= fresh && !worth {
+                return None;
+            }
+            let put = part.put_piece(room)?;
+            let message = self.queue.pop_front()?.message;
+            self.cutting = Some(Cutting { number, message: message.clone(), content, sent: put.end });
+            self.begin(message, content);
+            if let Some(begun) = self.begun.back_mut() {
+                begun.pieces = Some(Box::default());
+            }
+            return Some(Left { put, number, bytes: put.end as usize, last: false, begun: true });
+        }
+        let cutting = self.cutting.as_mut()?;
+        let (number, end) = (cutting.number, cutting.message.len() as u32);
+        let part = Part {
+            channel,
+            number,
+            content: cutting.content,
+            message: &cutting.message,
+            start: cutting.sent,
+            end,
+        };
+        let put = part.put_piece(room)?;
+        let bytes = put.end.saturating_sub(cutting.sent) as usize;
+        cutting.sent = put.end;
+        let last = put.end >= end;
+        if last {
+            self.cutting = None;
+        }
+        Some(Left { put, number, bytes, last, begun: false })
+    }
+
+    /// Writes the next lost piece. `None`: none is lost, or it does not fit here.
+    pub(crate) fn put_repeat(&mut self, channel: u8, room: &mut [u8], fresh: usize) -> Option<(Put, u64)> {
+        while let Some(&number) = self.repeats.front() {
+            let (first, index) = (self.first, number.wrapping_sub(self.first) as usize);
+            let Some(begun) = self.begun.get_mut(index).filter(|begun| number >= first && !begun.done) else {
+                self.repeats.pop_front();
+                continue;
+            };
+            let end = begun.message.len() as u32;
+            let (start, stop) = match (&begun.pieces, begun.lost) {
+                (None, true) => (0, end),
+                (Some(pieces), _) if !pieces.lost.is_empty() => pieces.lost.first().unwrap_or((0, end)),
+                _ => {
+                    begun.listed = false;
+                    self.repeats.pop_front();
+                    continue;
+                }
+            };
+            let part =
+                Part { channel, number, content: begun.content, message: &begun.message, start, end: stop };
+            if part.whole_len() <= fresh && room.len() < WORTH_CUTTING && part.whole_len() > room.len() {
+                return None;
+            }
+            let put = part.put_piece(room)?;
+            if put.whole {
+                begun.lost = false;
+            }
+            match &mut begun.pieces {
+                Some(pieces) => pieces.lost.remove(put.start, put.end),
+                None if put.whole => {}
+                None => {
+                    let mut pieces = Pieces::default();
+                    pieces.lost.insert(put.end, end);
+                    begun.lost = false;
+                    begun.pieces = Some(Box::new(pieces));
+                }
+            }
+            let more = begun.pieces.as_ref().is_some_and(|pieces| !pieces.lost.is_empty());
+            if !more {
+                begun.listed = false;
+                self.repeats.pop_front();
+            }
+            return Some((put, number));
+        }
+        None
+    }
+
+    /// Writes a copy of what may still be under way, if it is not acknowledged.
+    pub(crate) fn put_copy(
+        &mut self,
+        channel: u8,
+        number: u64,
+        stretch: Option<(u32, u32)>,
+        room: &mut [u8],
+    ) -> Option<Put> {
+        let begun = self.begun_mut(number)?;
+        let (start, end) = stretch.unwrap_or((0, begun.message.len() as u32));
+        if let Some(pieces) = &begun.pieces
+            && pieces.acked.gaps(start, end).next().is_none()
+        {
+            return None;
+        }
+        let part = Part { channel, number, content: begun.content, message: &begun.message, start, end };
+        let put = part.put_piece(room)?;
+        if !put.whole && begun.pieces.is_none() {
+            begun.pieces = Some(Box::default());
+        }
+        Some(put)
+    }
+
+    /// Whole messages were acknowledged. Returns how many were unfinished until now.
+    pub(crate) fn whole_acked(&mut self, first: u64, count: u32) -> usize {
+        let finished =
+            (first..first.saturating_add(count.into())).filter(|&number| self.complete(number)).count();
+        self.advance();
+        finished
+    }
+
+    /// A piece was acknowledged; whether that finished its message.
+    pub(crate) fn piece_acked(&mut self, number: u64, start: u32, end: u32) -> bool {
+        let Some(begun) = self.begun_mut(number) else { return false };
+        let len = begun.message.len() as u32;
+        let pieces = begun.pieces.get_or_insert_default();
+        pieces.acked.insert(start, end);
+        pieces.lost.remove(start, end);
+        let finished = pieces.acked.covers(len) && self.complete(number);
+        if finished {
+            self.advance();
+        }
+        finished
+    }
+
+    pub(crate) fn whole_lost(&mut self, first: u64, count: u32) {
+        for number in first..first.saturating_add(count.into()) {
+            let Some(begun) = self.begun_mut(number) else { continue };
+            let len = begun.message.len() as u32;
+            match &mut begun.pieces {
+                None => begun.lost = true,
+                Some(pieces) => pieces.lose(0, len),
+            }
+            self.list(number);
+        }
+    }
+
+    pub(crate) fn piece_lost(&mut self, number: u64, start: u32, end: u32) {
+        let Some(begun) = self.begun_mut(number) else { return };
+        begun.pieces.get_or_insert_default().lose(start, end);
+        self.list(number);
+    }
+
+    /// Reliable messages not wholly acknowledged: number, if any, and length.
+    pub(crate) fn undelivered(&self) -> impl Iterator<Item = (Option<u32>, usize)> + '_ {
+        let begun = self.begun.iter().zip(self.first..).filter(|(begun, _)| !begun.done);
+        let begun = begun.map(|(begun, number)| (Some(number as u32), begun.message.len()));
+        begun.chain(self.queue.iter().map(|queued| (None, queued.message.len())))
+    }
+
+    /// Gives back memory that a burst took.
+    pub(crate) fn trim(&mut self) {
+        self.queue.shrink_to_fit();
+        self.begun.shrink_to_fit();
+        self.repeats.shrink_to_fit();
+    }
+
+    fn begin(&mut self, message: Bytes, content: u8) {
+        self.next += 1;
+        self.offered = self.offered.saturating_sub(1);
+        if self.mode.is_reliable() {
+            self.used += message.len() as u64 + MESSAGE_CREDIT;
+            self.begun.push_back(Begun { message, content, ..Begun::new() });
+        }
+    }
+
+    fn begun_mut(&mut self, number: u64) -> Option<&mut Begun> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.begun.get_mut(index).filter(|begun| !begun.done)
+    }
+
+    fn complete(&mut self, number: u64) -> bool {
+        let Some(begun) = self.begun_mut(number) else { return false };
+        *begun = Begun::done();
+        true
+    }
+
+    fn advance(&mut self) {
+        while self.begun.front().is_some_and(|begun| begun.done) {
+            self.begun.pop_front();
+            self.first += 1;
+        }
+    }
+
+    fn list(&mut self, number: u64) {
+        if let Some(begun) = self.begun_mut(number).filter(|begun| !begun.listed) {
+            begun.listed = true;
+            self.repeats.push_back(number);
+        }
+    }
+}
+
+impl Begun {
+    fn new() -> Self {
+        Self { message: Bytes::new(), content: 0, done: false, listed: false, lost: false, pieces: None }
+    }
+
+    fn done() -> Self {
+        Self { done: true, ..Self::new() }
+    }
+}
+
+impl Pieces {
+    fn lose(&mut self, start: u32, end: u32) {
+        for (start, end) in self.acked.gaps(start, end) {
+            self.lost.insert(start, end);
+        }
+    }
+}

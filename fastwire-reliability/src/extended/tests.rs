@@ -1,0 +1,1 @@
+//! Laws of the extended channels that need a look inside.
