@@ -119,30 +119,27 @@ impl ExtendedChannels {
             }
             Carried::Whole { channel, first, count } => {
                 let Some(outbox) = self.outbox_mut(channel) else { return };
-                match fate {
-                    Fate::Acked => self.unfinished -= outbox.whole_acked(first, count),
-                    Fate::Lost => {
-                        outbox.whole_lost(first, count);
-                        self.file_repeats(channel);
-                    }
-                }
+                let finished = match fate {
+                    Fate::Acked => outbox.whole_acked(first, count),
+                    Fate::Lost => outbox.whole_lost(first, count),
+                };
+                self.finished(channel, finished);
             }
             Carried::Piece { channel, number, start, end } => {
                 let Some(outbox) = self.outbox_mut(channel) else { return };
-                match fate {
-                    Fate::Acked => self.unfinished -= usize::from(outbox.piece_acked(number, start, end)),
-                    Fate::Lost => {
-                        outbox.piece_lost(number, start, end);
-                        self.file_repeats(channel);
-                    }
-                }
+                let finished = match fate {
+                    Fate::Acked => usize::from(outbox.piece_acked(number, start, end)),
+                    Fate::Lost => outbox.piece_lost(number, start, end),
+                };
+                self.finished(channel, finished);
             }
         }
     }
 
-    fn file_repeats(&mut self, channel: u8) {
-        if self.outbox(channel).is_some_and(|outbox| outbox.has_repeats()) {
-            self.repeating.insert(channel);
-        }
+    /// So many messages of a channel were finished, or something of it was lost.
+    fn finished(&mut self, channel: u8, count: usize) {
+        self.unfinished -= count;
+        let repeats = self.outbox(channel).is_some_and(|outbox| outbox.has_repeats());
+        self.repeating.set(channel, repeats);
     }
 }

@@ -24,7 +24,7 @@ struct Begun {
     done: bool,
     /// It stands in `repeats`.
     listed: bool,
-    /// It left in one frame and that was lost.
+    /// It left in one frame only, and that was lost.
     lost: bool,
     /// `None` while it left in one frame.
     pieces: Option<Box<Pieces>>,
@@ -328,49 +328,29 @@ impl Outbox {
 
     /// Writes the next lost piece. `None`: none is lost, or it does not fit here.
     pub(crate) fn put_repeat(&mut self, channel: u8, room: &mut [u8], fresh: usize) -> Option<(Put, u64)> {
-        while let Some(&number) = self.repeats.front() {
-            let (first, index) = (self.first, number.wrapping_sub(self.first) as usize);
-            let Some(begun) = self.begun.get_mut(index).filter(|begun| number >= first && !begun.done) else {
-                self.repeats.pop_front();
-                continue;
-            };
-            let end = begun.message.len() as u32;
-            let (start, stop) = match (&begun.pieces, begun.lost) {
-                (None, true) => (0, end),
-                (Some(pieces), _) if !pieces.lost.is_empty() => pieces.lost.first().unwrap_or((0, end)),
-                _ => {
-                    begun.listed = false;
-                    self.repeats.pop_front();
-                    continue;
-                }
-            };
-            let part =
-                Part { channel, number, content: begun.content, message: &begun.message, start, end: stop };
-            if part.whole_len() <= fresh && room.len() < WORTH_CUTTING && part.whole_len() > room.len() {
-                return None;
-            }
-            let put = part.put_piece(room)?;
-            if put.whole {
-                begun.lost = false;
-            }
-            match &mut begun.pieces {
-                Some(pieces) => pieces.lost.remove(put.start, put.end),
-                None if put.whole => {}
-                None => {
-                    let mut pieces = Pieces::default();
-                    pieces.lost.insert(put.end, end);
-                    begun.lost = false;
-                    begun.pieces = Some(Box::new(pieces));
-                }
-            }
-            let more = begun.pieces.as_ref().is_some_and(|pieces| !pieces.lost.is_empty());
-            if !more {
-                begun.listed = false;
-                self.repeats.pop_front();
-            }
-            return Some((put, number));
+        self.prune_repeats();
+        let &number = self.repeats.front()?;
+        let begun = self.begun_mut(number)?;
+        let end = begun.message.len() as u32;
+        let (start, stop) = begun.pieces.as_ref().and_then(|pieces| pieces.lost.first()).unwrap_or((0, end));
+        let part =
+            Part { channel, number, content: begun.content, message: &begun.message, start, end: stop };
+        if part.whole_len() <= fresh && room.len() < WORTH_CUTTING && part.whole_len() > room.len() {
+            return None;
         }
-        None
+        let put = part.put_piece(room)?;
+        match &mut begun.pieces {
+            Some(pieces) => pieces.lost.remove(put.start, put.end),
+            None if put.whole => {}
+            None => {
+                let mut pieces = Pieces::default();
+                pieces.lost.insert(put.end, end);
+                begun.pieces = Some(Box::new(pieces));
+            }
+        }
+        begun.lost = false;
+        self.prune_repeats();
+        Some((put, number))
     }
 
     /// Writes a copy of what may still be under way, if it is not acknowledged.
@@ -409,16 +389,18 @@ impl Outbox {
         let Some(begun) = self.begun_mut(number) else { return false };
         let len = begun.message.len() as u32;
         let pieces = begun.pieces.get_or_insert_default();
+        if std::mem::take(&mut begun.lost) {
+            pieces.lost.insert(0, len);
+        }
         pieces.acked.insert(start, end);
         pieces.lost.remove(start, end);
         let finished = pieces.acked.covers(len) && self.complete(number);
-        if finished {
-            self.advance();
-        }
+        self.advance();
         finished
     }
 
-    pub(crate) fn whole_lost(&mut self, first: u64, count: u32) {
+    /// Whole messages were lost; none is finished by that.
+    pub(crate) fn whole_lost(&mut self, first: u64, count: u32) -> usize {
         for number in first..first.saturating_add(count.into()) {
             let Some(begun) = self.begun_mut(number) else { continue };
             let len = begun.message.len() as u32;
@@ -428,12 +410,21 @@ impl Outbox {
             }
             self.list(number);
         }
+        self.prune_repeats();
+        0
     }
 
-    pub(crate) fn piece_lost(&mut self, number: u64, start: u32, end: u32) {
-        let Some(begun) = self.begun_mut(number) else { return };
-        begun.pieces.get_or_insert_default().lose(start, end);
-        self.list(number);
+    /// A piece was lost; no message is finished by that.
+    pub(crate) fn piece_lost(&mut self, number: u64, start: u32, end: u32) -> usize {
+        if let Some(begun) = self.begun_mut(number) {
+            let len = begun.message.len() as u32;
+            let pieces = begun.pieces.get_or_insert_default();
+            let (start, end) = if std::mem::take(&mut begun.lost) { (0, len) } else { (start, end) };
+            pieces.lose(start, end);
+            self.list(number);
+            self.prune_repeats();
+        }
+        0
     }
 
     /// Reliable messages not wholly acknowledged: number, if any, and length.
@@ -471,9 +462,23 @@ impl Outbox {
     }
 
     fn advance(&mut self) {
+        self.prune_repeats();
         while self.begun.front().is_some_and(|begun| begun.done) {
             self.begun.pop_front();
             self.first += 1;
+        }
+    }
+
+    /// Restores what `repeats` promises: the message in front has something lost.
+    fn prune_repeats(&mut self) {
+        while let Some(&number) = self.repeats.front() {
+            if let Some(begun) = self.begun_mut(number) {
+                if begun.lost || begun.pieces.as_ref().is_some_and(|pieces| !pieces.lost.is_empty()) {
+                    break;
+                }
+                begun.listed = false;
+            }
+            self.repeats.pop_front();
         }
     }
 
