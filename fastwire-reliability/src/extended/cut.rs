@@ -41,9 +41,9 @@ impl Part<'_> {
         2 + varint_len(self.number as u32) + usize::from(self.content != 0)
     }
 
-    /// Bytes a packet needs to hold the whole message.
-    pub(crate) fn whole_len(&self) -> usize {
-        self.overhead() + self.message.len()
+    /// Whether the whole message fits into so much room as one frame.
+    pub(crate) fn fits_whole(&self, room: usize) -> bool {
+        fits(self.message.len(), self.overhead(), room).is_some()
     }
 
     /// Writes the whole message as one frame, if it fits.
@@ -128,7 +128,7 @@ mod tests {
             let part = Part { channel: 3, number, content, message: &message, start: start as u32, end: end as u32 };
             let mut buffer = vec![0xee; room];
             let Some(put) = part.put_piece(&mut buffer) else {
-                prop_assert!(room < part.whole_len() + 5 || room < 64 + 16);
+                prop_assert!(room < 64 + 16 && (size < len || !part.fits_whole(room)));
                 return Ok(());
             };
             prop_assert!(put.end as usize > start || len == 0);

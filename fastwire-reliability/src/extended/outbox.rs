@@ -294,7 +294,7 @@ impl Outbox {
                 return Some(Left { put, number, bytes: len, last: true, begun: true });
             }
             let worth = self.mode.is_reliable() && room.len() >= WORTH_CUTTING;
-            if part.whole_len() <= fresh && !worth {
+            if part.fits_whole(fresh) && !worth {
                 return None;
             }
             let put = part.put_piece(room)?;
@@ -335,7 +335,7 @@ impl Outbox {
         let (start, stop) = begun.pieces.as_ref().and_then(|pieces| pieces.lost.first()).unwrap_or((0, end));
         let part =
             Part { channel, number, content: begun.content, message: &begun.message, start, end: stop };
-        if part.whole_len() <= fresh && room.len() < WORTH_CUTTING && part.whole_len() > room.len() {
+        if room.len() < WORTH_CUTTING && part.fits_whole(fresh) && !part.fits_whole(room.len()) {
             return None;
         }
         let put = part.put_piece(room)?;
