@@ -167,7 +167,7 @@ impl Plan {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::default())]
 
     #[test]
     fn every_mode_keeps_its_promise_both_ways(plan in plan()) {
