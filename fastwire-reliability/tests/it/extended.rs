@@ -14,28 +14,29 @@ use crate::link::{Link, LinkConfig, Rng};
 use crate::peer::{Packet, Peer};
 
 /// Two ends and the way between them, in virtual time.
-struct World {
-    peers: [Peer; 2],
+pub(crate) struct World {
+    pub(crate) peers: [Peer; 2],
     /// From 0 to 1, from 1 to 0.
-    links: [Link<Packet>; 2],
+    pub(crate) links: [Link<Packet>; 2],
     quota: Quota,
-    now: Instant,
-    received: [Vec<Incoming>; 2],
-    poll: bool,
+    pub(crate) now: Instant,
+    pub(crate) received: [Vec<Incoming>; 2],
+    /// Whether the applications take what arrives.
+    pub(crate) poll: bool,
 }
 
-fn channels(config: &ChannelsConfig) -> ExtendedChannels {
+pub(crate) fn channels(config: &ChannelsConfig) -> ExtendedChannels {
     ExtendedChannels::new(ChannelLayout::default(), config, RecoveryProfile::default())
 }
 
-fn config(receive_budget: Option<usize>) -> ChannelsConfig {
+pub(crate) fn config(receive_budget: Option<usize>) -> ChannelsConfig {
     let mut config = ChannelsConfig::default();
     config.receive_budget = receive_budget;
     config
 }
 
 impl World {
-    fn new(config: &ChannelsConfig, link: LinkConfig, quota: Quota, seed: u64) -> Self {
+    pub(crate) fn new(config: &ChannelsConfig, link: LinkConfig, quota: Quota, seed: u64) -> Self {
         let [mut a, mut b] = [0, 1].map(|side| Peer::new(channels(config), seed ^ side));
         Peer::introduce(&mut a, &mut b);
         let links = [2, 3].map(|side| Link::new(link.clone(), seed ^ side));
@@ -52,7 +53,7 @@ impl World {
     }
 
     /// Runs until `until`, or until nothing happens any more.
-    fn run(&mut self, until: Instant) {
+    pub(crate) fn run(&mut self, until: Instant) {
         loop {
             self.flush();
             let arrivals = self.links.iter().filter_map(Link::next_arrival);
@@ -75,12 +76,12 @@ impl World {
 }
 
 /// Message `index` of a channel: its index, then a pattern.
-fn message(channel: u8, index: u32, len: usize) -> Bytes {
+pub(crate) fn message(channel: u8, index: u32, len: usize) -> Bytes {
     let pattern = (0..len.saturating_sub(4)).map(|i| (i as u8).wrapping_mul(7) ^ channel ^ index as u8);
     index.to_le_bytes().into_iter().chain(pattern).collect()
 }
 
-fn index_of(data: &Bytes) -> u32 {
+pub(crate) fn index_of(data: &Bytes) -> u32 {
     u32::from_le_bytes(data[..4].try_into().expect("a tagged message"))
 }
 
@@ -231,4 +232,57 @@ fn a_message_of_the_largest_size_passes_whatever_was_sent_before() {
     let too_long = Bytes::from(vec![0; most + 1]);
     let refused = world.peers[0].channels.push(0, &too_long, FragmentFlags::EMPTY, world.now);
     assert_eq!(refused, Err(PushError::MessageTooLarge { len: most + 1, max: most }));
+}
+
+#[test]
+fn who_takes_nothing_is_sent_no_more_than_the_credit() {
+    let budget = 256 << 10;
+    let link = LinkConfig::lossy(Duration::from_millis(5), 0.02);
+    let mut world = World::new(&config(Some(budget)), link, Quota { packets: 100, bytes: u64::MAX }, 3);
+    world.poll = false;
+    let lens = vec![1000; 2000];
+    for (index, &len) in lens.iter().enumerate() {
+        for channel in [0, 1] {
+            let body = message(channel, index as u32, len);
+            world.peers[0].channels.push(channel, &body, FragmentFlags::EMPTY, world.now).unwrap();
+        }
+    }
+    world.run(world.now + Duration::from_secs(20));
+    let held = world.peers[1].channels.memory_held();
+    assert!(held > budget / 10 * 9 && held <= budget, "{held} of {budget}");
+    assert!(!world.peers[0].channels.is_idle());
+    // once they are taken, the rest comes
+    world.poll = true;
+    let taken = world.peers[1].deliveries();
+    world.received[1].extend(taken);
+    world.run(world.now + Duration::from_secs(200));
+    assert!(world.peers[0].channels.is_idle());
+    for channel in [0, 1] {
+        let mode = DeliveryMode::ALL[usize::from(channel)];
+        check(mode, channel, &lens, &world.received[1]).unwrap();
+    }
+}
+
+#[test]
+fn a_sequenced_message_that_had_to_wait_gives_way_to_a_newer_one() {
+    let now = Instant::now();
+    let mut peer = Peer::new(channels(&config(None)), 1);
+    let limits = peer.channels.limits();
+    peer.channels.set_peer(limits);
+    let mut push = |peer: &mut Peer, index| {
+        let body = message(3, index, 1000);
+        peer.channels.push(3, &body, FragmentFlags::EMPTY, now).unwrap();
+    };
+    // three of one tick: all of them leave
+    (0..3).for_each(|index| push(&mut peer, index));
+    assert_eq!(peer.flush(now, Quota::UNLIMITED).len(), 3);
+    (3..6).for_each(|index| push(&mut peer, index));
+    // one packet leaves, then the way is barred
+    peer.channels.begin_packet();
+    let written = peer.channels.write_frames(&mut [0; 1170], Quota::UNLIMITED, now);
+    assert!(written.full && written.ack_eliciting && !written.reliable);
+    peer.channels.abandon_packet();
+    push(&mut peer, 6);
+    assert_eq!((peer.channels.queued_messages(), peer.channels.stats().superseded), (1, 2));
+    assert_eq!(peer.flush(now, Quota::UNLIMITED).len(), 1);
 }

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod extended;
+mod extended_hostile;
+mod extended_recovery;
 mod hostile;
 mod link;
 mod peer;
 mod simulation;
+mod streams;
 mod vectors;
 mod weak;
 mod world;

@@ -103,6 +103,7 @@ impl Peer {
             len += Frame::Ping.encode(&mut out[len..], false).unwrap();
             self.channels.carry_ping();
         }
+        assert!(len > 0, "what is said to wait is written");
         out.truncate(len);
         let number = self.next;
         self.next += 1;
