@@ -74,7 +74,7 @@ impl ExtendedChannels {
             self.return_packet(fate, packet);
         }
         self.space.returned = returned;
-        for channel in self.blocked.after(u8::MAX) {
+        for channel in self.blocked.union(self.unended).after(u8::MAX) {
             self.refile(channel);
         }
         if self.is_idle() && self.recovery.in_flight().1 == 0 {

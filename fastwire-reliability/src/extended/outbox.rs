@@ -165,30 +165,38 @@ impl Outbox {
 
     /// Whether a RESET still makes a difference, `peer_ends` as for [`is_open`](Self::is_open).
     pub(crate) fn can_reset(&self, peer_ends: u64) -> bool {
-        let unheard = self.end.is_some_and(|end| !end.acked && end.reset.is_none());
-        self.is_open(peer_ends) || self.closing.is_some() || unheard
+        self.is_open(peer_ends) || self.closing.is_some() || self.is_finishing()
+    }
+
+    /// The current stream was finished, and the peer does not have all of it yet.
+    fn is_finishing(&self) -> bool {
+        let finished = self.end.is_some_and(|end| end.reset.is_none());
+        self.closed && self.closing.is_none() && finished && !self.is_over()
     }
 
     /// Ends the stream at once. Returns the messages and bytes that waited, and the reliable messages that were under way.
-    pub(crate) fn reset(&mut self, code: u16, peer_ends: u64) -> (usize, usize, usize) {
+    pub(crate) fn reset(&mut self, code: u16) -> (usize, usize, usize) {
         let (messages, mut bytes) = (self.queue.len() + usize::from(self.cutting.is_some()), 0);
         bytes += self.queue.drain(..).map(|queued| queued.message.len()).sum::<usize>();
         bytes += self.cutting.take().map_or(0, |cutting| cutting.message.len() - cutting.sent as usize);
-        let under_way = self.begun.iter().filter(|begun| !begun.done).count();
-        self.begun.clear();
-        self.repeats.clear();
-        self.first = self.next;
         self.offered = 0;
-        let open = self.is_open(peer_ends);
-        if !open && self.closing.is_none() {
-            // it takes the number of the FIN that the peer did not acknowledge yet
+        let (finishing, mut under_way) = (self.is_finishing(), 0);
+        // before a stream is over nothing of the next is under way: then what is belongs to the one before
+        if finishing || self.is_over() {
+            under_way = self.begun.iter().filter(|begun| !begun.done).count();
+            self.begun.clear();
+            self.repeats.clear();
+            self.first = self.next;
+        }
+        if finishing {
+            // it takes the number of the FIN
             if let Some(end) = &mut self.end {
-                end.reset = Some(code);
+                (end.reset, end.acked) = (Some(code), false);
                 self.end_due = true;
             }
             return (messages, bytes, under_way);
         }
-        if open {
+        if self.closing.is_none() {
             self.closings += 1;
         }
         self.closed = true;
@@ -196,13 +204,13 @@ impl Outbox {
         (messages, bytes, under_way)
     }
 
-    /// Whether new data may leave: nothing of a stream before the end of the last one is acknowledged.
+    /// Whether new data may leave: nothing of a stream before the last one is acknowledged.
     fn may_begin(&self, len: usize) -> bool {
         if !self.mode.is_reliable() {
             return true;
         }
-        let over = self.end.is_none_or(|end| end.acked);
-        over && self.next - self.first < SPAN
+        self.is_over()
+            && self.next - self.first < SPAN
             && self.used.saturating_add(len as u64 + MESSAGE_CREDIT) <= self.limit
     }
 
@@ -222,9 +230,13 @@ impl Outbox {
 
     /// Whether the stream's end can leave now.
     pub(crate) fn has_end(&self) -> bool {
-        let over = self.end.is_none_or(|end| end.acked);
         let room = self.next - self.first < SPAN;
-        self.end_due || (self.closing.is_some() && !self.is_waiting() && over && room)
+        self.end_due || (self.closing.is_some() && !self.is_waiting() && self.is_over() && room)
+    }
+
+    /// Whether the peer has the stream that was ended last, with its end.
+    fn is_over(&self) -> bool {
+        self.end.is_none_or(|end| end.acked && self.first > end.number)
     }
 
     /// Whether an end was asked for and is not acknowledged.

@@ -78,7 +78,7 @@ impl ExtendedChannels {
         if !outbox.can_reset(ends) {
             return Err(PushError::Finished { channel });
         }
-        let (messages, bytes, under_way) = outbox.reset(code, ends);
+        let (messages, bytes, under_way) = outbox.reset(code);
         self.queued_messages = self.queued_messages.saturating_sub(messages);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
         self.unfinished = self.unfinished.saturating_sub(under_way);

@@ -147,7 +147,7 @@ fn a_late_acknowledgement_is_told_and_makes_patient() {
     let mut peer = peer();
     send(&mut peer, 20, start);
     let now = start + 100 * MS;
-    assert_eq!(ack(&mut peer, 3, &[], now).lost_packets, 1);
+    assert_eq!(ack(&mut peer, 3, &[1, 2], now).lost_packets, 1);
     let out = ack(&mut peer, 3, &[0], now + MS);
     assert_eq!((out.spurious, peer.channels.stats().spurious), (1, 1));
     // the next needs six later ones
@@ -208,7 +208,9 @@ fn what_is_in_flight_at_a_move_leaves_again_without_a_congestion_event() {
     // the first copies arrived all the same
     let out = ack(&mut peer, 4, &[0, 1, 2, 3], start + 100 * MS);
     assert_eq!((out.congestion, out.lost_packets), (None, 0));
-    assert!(peer.channels.is_idle(), "each message is acknowledged");
+    assert_eq!(out.newly_acked_packets, 5);
+    ack(&mut peer, 9, &[5, 6, 7, 8], start + 101 * MS);
+    assert!(peer.channels.is_idle());
 }
 
 #[test]
