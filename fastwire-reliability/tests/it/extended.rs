@@ -177,10 +177,10 @@ proptest! {
         let mut lens: [BTreeMap<u8, Vec<usize>>; 2] = Default::default();
         let most = world.peers[0].channels.max_message();
         for _ in 0..plan.messages {
-            for side in 0..2 {
+            for (side, lens) in lens.iter_mut().enumerate() {
                 let channel = rng.below(4) as u8;
                 let len = 4 + rng.below(plan.largest as u64) as usize;
-                let of = lens[side].entry(channel).or_default();
+                let of = lens.entry(channel).or_default();
                 let body = message(channel, of.len() as u32, len.min(most));
                 of.push(body.len());
                 world.peers[side].channels.push(channel, &body, FragmentFlags::EMPTY, world.now).unwrap();
@@ -269,7 +269,7 @@ fn a_sequenced_message_that_had_to_wait_gives_way_to_a_newer_one() {
     let mut peer = Peer::new(channels(&config(None)), 1);
     let limits = peer.channels.limits();
     peer.channels.set_peer(limits);
-    let mut push = |peer: &mut Peer, index| {
+    let push = |peer: &mut Peer, index| {
         let body = message(3, index, 1000);
         peer.channels.push(3, &body, FragmentFlags::EMPTY, now).unwrap();
     };

@@ -115,10 +115,10 @@ proptest! {
             index += 1;
         }
         world.run(world.now + Duration::from_secs(300));
-        for side in 0..2 {
-            prop_assert!(world.peers[side].channels.is_idle() || sent[side].len() > 1);
+        for (side, sent) in sent.iter().enumerate() {
+            prop_assert!(world.peers[side].channels.is_idle() || sent.len() > 1);
             let arrived = halves(&world.received[1 - side]);
-            for (at, half) in sent[side].iter().enumerate() {
+            for (at, half) in sent.iter().enumerate() {
                 let Some(got) = arrived.get(at) else {
                     prop_assert!(false, "stream {at} of {side} is missing");
                     continue;
@@ -127,9 +127,7 @@ proptest! {
                 if channel == 1 {
                     messages.sort_unstable();
                 }
-                match half.end {
-                    end => prop_assert_eq!(got.end, end, "stream {} of {}", at, side),
-                }
+                prop_assert_eq!(got.end, half.end, "stream {} of {}", at, side);
                 if matches!(half.end, End::Reset(_)) {
                     prop_assert!(messages.iter().all(|index| half.messages.contains(index)));
                     prop_assert!(messages.is_sorted_by(|a, b| a < b));
