@@ -90,11 +90,14 @@ impl ExtendedChannels {
         let probe = self.probes > 0;
         let open = quota.is_open() || probe;
         let mut filling = Filling { room, written: Written::default() };
-        self.write_control(&mut filling);
+        self.write_credit(&mut filling);
+        self.write_ends(&mut filling);
         if open && !self.repeating.is_empty() && (probe || self.may_repeat(quota)) {
             self.write_repeats(&mut filling);
         }
         self.write_new(&mut filling, open);
+        // of streams whose last message has just left
+        self.write_ends(&mut filling);
         if probe && !filling.written.reliable {
             self.write_copies(&mut filling);
         }
@@ -162,49 +165,53 @@ impl ExtendedChannels {
         !quota.is_unlimited() || self.recovery.may_repeat()
     }
 
-    fn write_control(&mut self, filling: &mut Filling<'_>) {
-        if !self.crediting.is_empty() {
-            for channel in self.crediting.after(self.turn) {
-                let slot = self.channels.get_mut(usize::from(channel));
-                let Some(inbox) = slot.and_then(|slot| slot.inbox.as_mut()) else { continue };
-                let limit = inbox.limit();
-                let Ok(len) = Frame::Credit { channel, limit }.encode(filling.rest(), false) else {
-                    filling.written.full = true;
-                    break;
-                };
-                inbox.announce();
-                self.crediting.remove(channel);
-                self.building.packet.frames.push(Carried::Credit { channel, limit });
-                filling.wrote(len, true);
-            }
+    fn write_credit(&mut self, filling: &mut Filling<'_>) {
+        if self.crediting.is_empty() {
+            return;
         }
-        if !self.ending.is_empty() {
-            for channel in self.ending.after(self.turn) {
-                let Some((end, consumed)) = self.outbox_mut(channel).and_then(|outbox| outbox.take_end())
-                else {
-                    self.refile(channel);
-                    continue;
-                };
-                let message = end.number as u32;
-                let frame = match end.reset {
-                    None => Frame::Fin { channel, message },
-                    Some(code) => Frame::Reset { channel, message, consumed, code },
-                };
-                let reset = end.reset.is_some();
-                match frame.encode(filling.rest(), false) {
-                    Ok(len) => {
-                        self.building.packet.frames.push(Carried::End { channel, number: end.number, reset });
-                        filling.wrote(len, true);
-                    }
-                    Err(_) => {
-                        filling.written.full = true;
-                        if let Some(outbox) = self.outbox_mut(channel) {
-                            outbox.end_lost(end.number, reset);
-                        }
+        for channel in self.crediting.after(self.turn) {
+            let slot = self.channels.get_mut(usize::from(channel));
+            let Some(inbox) = slot.and_then(|slot| slot.inbox.as_mut()) else { continue };
+            let limit = inbox.limit();
+            let Ok(len) = Frame::Credit { channel, limit }.encode(filling.rest(), false) else {
+                filling.written.full = true;
+                break;
+            };
+            inbox.announce();
+            self.crediting.remove(channel);
+            self.building.packet.frames.push(Carried::Credit { channel, limit });
+            filling.wrote(len, true);
+        }
+    }
+
+    fn write_ends(&mut self, filling: &mut Filling<'_>) {
+        if self.ending.is_empty() {
+            return;
+        }
+        for channel in self.ending.after(self.turn) {
+            let Some((end, consumed)) = self.outbox_mut(channel).and_then(|outbox| outbox.take_end()) else {
+                self.refile(channel);
+                continue;
+            };
+            let message = end.number as u32;
+            let frame = match end.reset {
+                None => Frame::Fin { channel, message },
+                Some(code) => Frame::Reset { channel, message, consumed, code },
+            };
+            let reset = end.reset.is_some();
+            match frame.encode(filling.rest(), false) {
+                Ok(len) => {
+                    self.building.packet.frames.push(Carried::End { channel, number: end.number, reset });
+                    filling.wrote(len, true);
+                }
+                Err(_) => {
+                    filling.written.full = true;
+                    if let Some(outbox) = self.outbox_mut(channel) {
+                        outbox.end_lost(end.number, reset);
                     }
                 }
-                self.refile(channel);
             }
+            self.refile(channel);
         }
     }
 
