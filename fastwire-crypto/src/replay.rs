@@ -90,6 +90,37 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
         self.seen[word] |= bit;
     }
 
+    /// Which of the 32 numbers below `number` were seen: bit i stands for `number - 1 - i`. Numbers outside the window
+    /// count as not seen.
+    pub fn seen_below(&self, number: u64) -> u32 {
+        let mut word = 0;
+        let mut taken = 0;
+        // at most two words hold them
+        while taken < 32 && number > taken {
+            let top = number - 1 - taken;
+            let (index, bit) = (top / 64, top % 64);
+            let count = (bit + 1).min(32 - taken);
+            let bits = self.seen[(index % WORDS as u64) as usize] << (63 - bit);
+            // the top bit first: bit 0 of the answer is the number nearest below
+            let part = (bits.reverse_bits() & ((1 << count) - 1)) as u32;
+            word |= part << taken;
+            taken += count;
+        }
+        self.mask_outside(number, word)
+    }
+
+    /// Clears the bits of numbers that the window no longer, or not yet, speaks of.
+    fn mask_outside(&self, number: u64, word: u32) -> u32 {
+        if number > self.highest + 1 || self.highest >= Self::SIZE + number.saturating_sub(32) {
+            let known = |i: &u32| {
+                let Some(n) = number.checked_sub(1 + u64::from(*i)) else { return false };
+                n <= self.highest && self.highest - n < Self::SIZE
+            };
+            return (0..32).filter(known).fold(0, |kept, i| kept | word & 1 << i);
+        }
+        word
+    }
+
     /// Gives the places of the numbers from `highest + 1` to `number` to them.
     fn advance(&mut self, number: u64) {
         let steps = number - self.highest;

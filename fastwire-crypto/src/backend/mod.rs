@@ -12,6 +12,11 @@ use crate::cipher::{CipherError, NONCE_LEN, TAG_LEN};
 pub use ring::Ring;
 pub use rustcrypto::RustCrypto;
 
+#[cfg(feature = "ring")]
+pub(crate) use ring::MaskKey;
+#[cfg(not(feature = "ring"))]
+pub(crate) use rustcrypto::MaskKey;
+
 /// What [`Aead`](crate::Aead) uses.
 #[cfg(feature = "ring")]
 pub type DefaultBackend = Ring;

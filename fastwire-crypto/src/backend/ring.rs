@@ -5,9 +5,11 @@
 
 use std::mem::{self, ManuallyDrop};
 
+use ring::aead::quic::{self, HeaderProtectionKey};
 use ring::aead::{AES_128_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
 
 use super::{Backend, Keyed, sealed::Sealed};
+use crate::CipherSuite;
 use crate::cipher::{CipherError, NONCE_LEN, TAG_LEN};
 
 /// ring's AES-128-GCM and ChaCha20-Poly1305.
@@ -21,16 +23,58 @@ impl Backend for Ring {
     type ChaCha20Poly1305 = ChaCha20Poly1305;
 }
 
-/// A ring key that is wiped on drop, which ring does not do itself.
-struct Key(ManuallyDrop<LessSafeKey>);
+/// Key material of ring's that is wiped on drop, which ring does not do itself.
+struct Wiped<T>(ManuallyDrop<T>);
 
-// The proof in `Drop` rests on this.
-const _: () = assert!(!mem::needs_drop::<LessSafeKey>());
+impl<T> Wiped<T> {
+    fn new(key: T) -> Self {
+        // The proof in `Drop` rests on this.
+        const { assert!(!mem::needs_drop::<T>()) };
+        Self(ManuallyDrop::new(key))
+    }
+}
+
+#[allow(unsafe_code)]
+impl<T> Drop for Wiped<T> {
+    fn drop(&mut self) {
+        let key: *mut T = &mut *self.0;
+        // SAFETY: `key` points to a live, exclusively borrowed value of this size. Nobody reads it after this:
+        // it is never dropped (it stands in a `ManuallyDrop`, and has no drop glue anyway, as `new` asserts),
+        // and `self` ends here. `zeroize_flat_type` wants a value that owns nothing elsewhere: ring keeps its
+        // round keys inline, beside a reference to a static algorithm, in both types this is used with.
+        unsafe { zeroize::zeroize_flat_type(key) }
+    }
+}
+
+/// The key of the mask over packet numbers.
+pub(crate) struct MaskKey(Wiped<HeaderProtectionKey>);
+
+impl MaskKey {
+    /// `None` for suite 0, which has no mask.
+    pub(crate) fn new(suite: CipherSuite, hp: &[u8; 32]) -> Option<Self> {
+        let (algorithm, key) = match suite {
+            CipherSuite::None => return None,
+            CipherSuite::Aes128Gcm => (&quic::AES_128, &hp[..16]),
+            CipherSuite::ChaCha20Poly1305 => (&quic::CHACHA20, &hp[..]),
+        };
+        HeaderProtectionKey::new(algorithm, key).ok().map(|key| Self(Wiped::new(key)))
+    }
+
+    #[inline]
+    pub(crate) fn mask(&self, sample: &[u8; 16]) -> [u8; 4] {
+        // A sample of another length is all that can fail.
+        let [a, b, c, d, _] = self.0.0.new_mask(sample).unwrap_or_default();
+        [a, b, c, d]
+    }
+}
+
+/// An AEAD's key.
+struct Key(Wiped<LessSafeKey>);
 
 impl Key {
     fn new(algorithm: &'static Algorithm, key: &[u8]) -> Option<Self> {
         let key = UnboundKey::new(algorithm, key).ok()?;
-        Some(Self(ManuallyDrop::new(LessSafeKey::new(key))))
+        Some(Self(Wiped::new(LessSafeKey::new(key))))
     }
 
     #[inline]
@@ -41,7 +85,8 @@ impl Key {
         data: &mut [u8],
     ) -> Result<[u8; TAG_LEN], CipherError> {
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(aad), data).map_err(|_| CipherError)?;
+        let tag =
+            self.0.0.seal_in_place_separate_tag(nonce, Aad::from(aad), data).map_err(|_| CipherError)?;
         tag.as_ref().try_into().map_err(|_| CipherError)
     }
 
@@ -56,21 +101,10 @@ impl Key {
     ) -> Result<(), CipherError> {
         let nonce = Nonce::assume_unique_for_key(*nonce);
         self.0
+            .0
             .open_in_place_separate_tag(nonce, Aad::from(aad), Tag::from(*tag), data, 0..)
             .map(drop)
             .map_err(|_| CipherError)
-    }
-}
-
-#[allow(unsafe_code)]
-impl Drop for Key {
-    fn drop(&mut self) {
-        let key: *mut LessSafeKey = &mut *self.0;
-        // SAFETY: `key` points to a live, exclusively borrowed value of this size. Nobody reads it after this:
-        // it is never dropped (it stands in a `ManuallyDrop`, and has no drop glue anyway, as asserted above),
-        // and `self` ends here. `zeroize_flat_type` wants a value that owns nothing elsewhere: ring keeps its
-        // round keys inline, beside a reference to a static algorithm.
-        unsafe { zeroize::zeroize_flat_type(key) }
     }
 }
 

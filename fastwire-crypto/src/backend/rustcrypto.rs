@@ -24,6 +24,47 @@ const _: () = {
     wiped_on_drop::<x25519_dalek::StaticSecret>();
 };
 
+/// The key of the mask over packet numbers.
+#[cfg(not(feature = "ring"))]
+#[expect(clippy::large_enum_variant, reason = "it stands in a box")]
+pub(crate) enum MaskKey {
+    Aes(aes::Aes128Enc),
+    ChaCha20(zeroize::Zeroizing<[u8; 32]>),
+}
+
+#[cfg(not(feature = "ring"))]
+impl MaskKey {
+    /// `None` for suite 0, which has no mask.
+    pub(crate) fn new(suite: crate::CipherSuite, hp: &[u8; 32]) -> Option<Self> {
+        Some(match suite {
+            crate::CipherSuite::None => return None,
+            crate::CipherSuite::Aes128Gcm => Self::Aes(aes::Aes128Enc::new_from_slice(&hp[..16]).ok()?),
+            crate::CipherSuite::ChaCha20Poly1305 => Self::ChaCha20(zeroize::Zeroizing::new(*hp)),
+        })
+    }
+
+    pub(crate) fn mask(&self, sample: &[u8; 16]) -> [u8; 4] {
+        use aes::cipher::{Block, BlockCipherEncrypt, KeyIvInit, StreamCipher, StreamCipherSeek};
+
+        match self {
+            Self::Aes(cipher) => {
+                let mut block = Block::<aes::Aes128Enc>::from(*sample);
+                cipher.encrypt_block(&mut block);
+                [block[0], block[1], block[2], block[3]]
+            }
+            Self::ChaCha20(key) => {
+                let [c0, c1, c2, c3, nonce @ ..] = *sample;
+                let mut mask = [0; 4];
+                let mut cipher = chacha20::ChaCha20::new((&**key).into(), (&nonce).into());
+                // The block counter is 32 bits: every position below lies within the key stream.
+                cipher.seek(u64::from(u32::from_le_bytes([c0, c1, c2, c3])) * 64);
+                cipher.apply_keystream(&mut mask);
+                mask
+            }
+        }
+    }
+}
+
 macro_rules! keyed {
     ($cipher:ty) => {
         impl Keyed for $cipher {

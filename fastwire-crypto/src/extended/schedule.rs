@@ -18,7 +18,7 @@ pub struct Transcript<'a> {
     pub challenge: &'a [u8],
 }
 
-/// Keys of the handshake itself; gone once [`finish`](Self::finish) has made the connection's.
+/// Keys of the handshake itself; to be dropped once [`finish`](Self::finish) has made the connection's.
 pub struct HandshakeKeys {
     suite: CipherSuite,
     prk: Prk,
@@ -75,7 +75,7 @@ impl HandshakeKeys {
     ///
     /// None with the suites there are.
     pub fn finish(
-        self,
+        &self,
         response_datagram: &[u8],
         server_random: &[u8; 16],
     ) -> Result<ExtendedKeys, KeyError> {
@@ -124,6 +124,28 @@ pub struct DirectionSecret {
     hp: Zeroizing<[u8; 32]>,
     epoch: u64,
     secret: Zeroizing<[u8; 32]>,
+}
+
+impl ExtendedKeys {
+    /// The secrets of both directions, client's first, and what makes key material for the application.
+    pub fn split(self) -> (DirectionSecret, DirectionSecret, Exporter) {
+        (self.c2s, self.s2c, Exporter(self.exporter))
+    }
+}
+
+/// Makes key material for the application (PROTOCOL B3).
+#[derive(Debug)]
+pub struct Exporter(Prk);
+
+impl Exporter {
+    /// Fills `out` with key material for the application, named by `label`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::TooMuchKeyMaterial`] above [`Prk::MAX_EXPAND`] bytes.
+    pub fn export(&self, label: &[u8], out: &mut [u8]) -> Result<(), KeyError> {
+        self.0.expand(&[label], out)
+    }
 }
 
 impl DirectionSecret {

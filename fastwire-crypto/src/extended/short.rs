@@ -60,10 +60,24 @@ impl<C: Cipher> ShortSealer<C> {
     ///
     /// The suites cannot make the cipher, or it is suite 0.
     pub fn new(secret: DirectionSecret, suites: Arc<dyn CipherSuites<Cipher = C>>) -> Result<Self, KeyError> {
+        Self::starting_at(0, secret, suites)
+    }
+
+    /// Starts with packet number `first`, in its epoch, as if those below had been used. The opener must know.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn starting_at(
+        first: u64,
+        mut secret: DirectionSecret,
+        suites: Arc<dyn CipherSuites<Cipher = C>>,
+    ) -> Result<Self, KeyError> {
         let mask = HeaderMask::new(secret.suite(), secret.mask_key())
             .ok_or(KeyError::Unsupported { suite: secret.suite() })?;
+        advance_to(first, &mut secret)?;
         let key = EpochKey::new(&secret, &*suites)?;
-        Ok(Self { suites, secret, key, mask, next: 0 })
+        Ok(Self { suites, secret, key, mask, next: first })
     }
 
     /// The number of the next packet.
@@ -142,8 +156,23 @@ impl<C: Cipher> ShortOpener<C> {
     ///
     /// The suites cannot make the cipher, or it is suite 0.
     pub fn new(secret: DirectionSecret, suites: Arc<dyn CipherSuites<Cipher = C>>) -> Result<Self, KeyError> {
+        Self::starting_at(0, secret, suites)
+    }
+
+    /// Expects packet numbers from `first` on, which is below 2³²: as long as nothing was opened the bytes on the wire are the
+    /// number.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn starting_at(
+        first: u32,
+        mut secret: DirectionSecret,
+        suites: Arc<dyn CipherSuites<Cipher = C>>,
+    ) -> Result<Self, KeyError> {
         let mask = HeaderMask::new(secret.suite(), secret.mask_key())
             .ok_or(KeyError::Unsupported { suite: secret.suite() })?;
+        advance_to(first.into(), &mut secret)?;
         let keys = VecDeque::from([EpochKey::new(&secret, &*suites)?]);
         let window = ReplayWindow::new();
         Ok(Self { suites, keys, newest: secret, mask, window, begun: false, forgeries: 0 })
@@ -152,6 +181,11 @@ impl<C: Cipher> ShortOpener<C> {
     /// Packets that did not open.
     pub const fn forgeries(&self) -> u64 {
         self.forgeries
+    }
+
+    /// The highest number that was opened, if any was.
+    pub fn highest(&self) -> Option<u64> {
+        self.begun.then(|| self.window.highest())
     }
 
     /// The numbers that were opened, for acknowledgements.
@@ -258,6 +292,14 @@ impl<C: Cipher> ShortOpener<C> {
             self.keys.pop_front();
         }
     }
+}
+
+/// Goes on to the epoch of packet number `number`.
+fn advance_to(number: u64, secret: &mut DirectionSecret) -> Result<(), KeyError> {
+    while secret.epoch() < number / EPOCH_PACKETS {
+        secret.advance()?;
+    }
+    Ok(())
 }
 
 /// The 16 bytes after the packet number; there are at least as many.

@@ -87,3 +87,22 @@ fn a_window_is_a_bitmap_and_a_number() {
     assert_eq!(size_of::<ReplayWindow<16>>(), 8 + 1024 / 8);
     assert_eq!(size_of::<ReplayWindow<128>>(), 8 + 8192 / 8);
 }
+proptest! {
+    /// The word for acknowledgements says what `check` says, number by number.
+    #[test]
+    fn the_word_below_a_number_tells_what_was_seen(
+        numbers in prop::collection::vec(0u64..600, 0..200),
+        base in prop_oneof![Just(0u64), Just(1000), Just(u64::MAX - 2000)],
+        at in 0u64..700,
+    ) {
+        let mut window = ReplayWindow::<4>::new();
+        for number in numbers {
+            window.commit(base + number);
+        }
+        let word = window.seen_below(base + at);
+        for i in 0..32u64 {
+            let seen = (base + at).checked_sub(1 + i).is_some_and(|n| window.check(n) == Freshness::Duplicate);
+            prop_assert_eq!(word >> i & 1 == 1, seen, "bit {} below {}", i, base + at);
+        }
+    }
+}
