@@ -12,8 +12,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CongestionMode {
-    /// [`Conservative`]: shares the network fairly.
+    /// What fits the connection: [`Conservative`] in the base profile, [`ModelBased`] in the extended one
+    /// ([`PathInfo::extended`]), whose acknowledgements tell it each packet's fate.
     #[default]
+    Auto,
+    /// [`Conservative`]: shares the network fairly.
     Conservative,
     /// [`Aggressive`]: never holds a packet back.
     Aggressive,
@@ -66,8 +69,15 @@ impl ControllerFactory for BuiltinControllers {
 
     fn make(&self, path: &PathInfo) -> BuiltinController {
         let path = path.with_initial_window(self.initial_window);
-        match self.mode {
-            CongestionMode::Conservative => BuiltinController::Conservative(Conservative::new(&path)),
+        let mode = match self.mode {
+            CongestionMode::Auto if path.extended => CongestionMode::ModelBased,
+            CongestionMode::Auto => CongestionMode::Conservative,
+            mode => mode,
+        };
+        match mode {
+            CongestionMode::Auto | CongestionMode::Conservative => {
+                BuiltinController::Conservative(Conservative::new(&path))
+            }
             CongestionMode::Aggressive => BuiltinController::Aggressive(Aggressive),
             CongestionMode::Cubic => BuiltinController::Cubic(Box::new(Cubic::new(&path))),
             CongestionMode::ModelBased => BuiltinController::ModelBased(Box::new(ModelBased::new(&path))),
@@ -140,6 +150,14 @@ impl CongestionController for BuiltinController {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn auto_follows_the_profile() {
+        let path = PathInfo::new(Instant::now(), 1200);
+        let auto = BuiltinControllers::default();
+        assert!(matches!(auto.make(&path), BuiltinController::Conservative(_)));
+        assert!(matches!(auto.make(&path.with_extended(true)), BuiltinController::ModelBased(_)));
+    }
 
     #[test]
     fn each_mode_makes_its_controller_with_its_profile() {

@@ -57,12 +57,21 @@ pub struct PathInfo {
     pub mtu: u16,
     /// The window to start with, in packets. Configuration: the same on every path of a connection.
     pub initial_window_packets: u32,
+    /// Each packet has a number of its own and is never sent twice (FastWire's extended profile), so that each one's fate
+    /// and time are known.
+    pub extended: bool,
 }
 
 impl PathInfo {
     /// A path of this MTU that starts with [`DEFAULT_INITIAL_WINDOW`](crate::DEFAULT_INITIAL_WINDOW).
     pub const fn new(now: Instant, mtu: u16) -> Self {
-        Self { now, mtu, initial_window_packets: crate::DEFAULT_INITIAL_WINDOW }
+        Self { now, mtu, initial_window_packets: crate::DEFAULT_INITIAL_WINDOW, extended: false }
+    }
+
+    /// The same path with [`extended`](Self::extended) as given.
+    pub const fn with_extended(mut self, extended: bool) -> Self {
+        self.extended = extended;
+        self
     }
 
     /// The same path with another window to start with, in packets.
