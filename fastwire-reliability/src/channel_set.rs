@@ -41,6 +41,10 @@ impl ChannelSet {
         self.0.get(index).copied().unwrap_or(0)
     }
 
+    pub(crate) fn contains(&self, channel: u8) -> bool {
+        self.0.get(usize::from(channel >> 6)).is_some_and(|word| word >> (channel & 63) & 1 == 1)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0 == [0; 4]
     }

@@ -144,6 +144,8 @@ pub struct Channels {
     pub(crate) privileged: Option<u8>,
     pub(crate) privileged_next: Option<u8>,
     pub(crate) deliveries: VecDeque<Delivery>,
+    /// The sequence of a channel's first packet.
+    pub(crate) first_sequence: u32,
     pub(crate) stats: ChannelsStats,
 }
 
@@ -172,6 +174,7 @@ impl Channels {
             privileged: None,
             privileged_next: None,
             deliveries: VecDeque::new(),
+            first_sequence: 1,
             stats: ChannelsStats::default(),
             config: config.clone(),
             layout,
@@ -181,6 +184,13 @@ impl Channels {
     /// The layout given to [`new`](Self::new).
     pub fn layout(&self) -> &ChannelLayout {
         &self.layout
+    }
+
+    /// Starts the sequences of every channel elsewhere, before anything was sent. Both sides must agree, so this is only for
+    /// tests of what happens after a long time.
+    #[doc(hidden)]
+    pub fn count_from(&mut self, sequence: u32) {
+        self.first_sequence = sequence.max(1);
     }
 
     /// Says whose implementation the peer is; [`Peer::Foreign`] until then.

@@ -32,7 +32,7 @@ pub enum PushError {
         channel: u8,
     },
     /// The own half of the channel's stream has ended (extended profile). The next stream begins once the peer's half has
-    /// ended too.
+    /// ended too and the own end has left.
     #[error("the stream on channel {channel} was ended; the next begins when the peer ends its half too")]
     Finished {
         /// The channel.

@@ -57,9 +57,10 @@ pub(crate) struct Inbox {
 const SLOT: usize = std::mem::size_of::<Option<Packet>>();
 
 impl Inbox {
-    pub(crate) fn new() -> Self {
+    /// An inbox whose first packet has sequence `first`.
+    pub(crate) fn starting_at(first: u32) -> Self {
         Self {
-            seen: Seen::default(),
+            seen: Seen::starting_at(first),
             owed: Owed::default(),
             reassembly: Reassembly::default(),
             quality: Quality::default(),

@@ -34,11 +34,28 @@ impl DeliveryMode {
     }
 }
 
+/// Which side opens the streams of a channel that carries streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamOpener {
+    /// The side that connected.
+    Client,
+    /// The side that was connected to.
+    Server,
+}
+
 /// One channel of a [`ChannelLayout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct ChannelSpec {
     mode: DeliveryMode,
     stream: u8,
+    /// It carries streams of bytes and no messages.
+    opener: Option<StreamOpener>,
+}
+
+impl ChannelSpec {
+    const fn messages(mode: DeliveryMode, stream: u8) -> Self {
+        Self { mode, stream, opener: None }
+    }
 }
 
 /// The channels of a connection, by index. Both peers must use the same one.
@@ -65,7 +82,7 @@ pub struct ChannelLayout {
 impl Default for ChannelLayout {
     /// Channels 0 to 3 with the modes 0 to 3, all of stream 0.
     fn default() -> Self {
-        Self { channels: DeliveryMode::ALL.map(|mode| ChannelSpec { mode, stream: 0 }).into() }
+        Self { channels: DeliveryMode::ALL.map(|mode| ChannelSpec::messages(mode, 0)).into() }
     }
 }
 
@@ -76,6 +93,28 @@ impl ChannelLayout {
     /// Starts an empty layout.
     pub fn builder() -> ChannelLayoutBuilder {
         ChannelLayoutBuilder::default()
+    }
+
+    /// The default layout and channels for streams of bytes beside it: so many streams that the client opens at once, and
+    /// so many that the server does.
+    ///
+    /// ```
+    /// use fastwire_reliability::{ChannelLayout, StreamOpener};
+    ///
+    /// let layout = ChannelLayout::with_streams(64, 2)?;
+    /// assert_eq!(layout.len(), 4 + 64 + 2);
+    /// assert_eq!(layout.stream_opener(3), None);
+    /// assert_eq!(layout.stream_opener(4), Some(StreamOpener::Client));
+    /// assert_eq!(layout.stream_opener(69), Some(StreamOpener::Server));
+    /// # Ok::<(), fastwire_reliability::LayoutError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`] if that makes more than 256 channels.
+    pub fn with_streams(by_client: usize, by_server: usize) -> Result<Self, LayoutError> {
+        let messages = ChannelLayoutBuilder { channels: Self::default().channels.to_vec() };
+        messages.streams(StreamOpener::Client, by_client).streams(StreamOpener::Server, by_server).build()
     }
 
     /// The number of channels, 1 to 256.
@@ -93,6 +132,36 @@ impl ChannelLayout {
     /// The stream index a channel was given; `None` if there is no such channel.
     pub fn stream(&self, channel: u8) -> Option<u8> {
         self.channels.get(usize::from(channel)).map(|spec| spec.stream)
+    }
+
+    /// Which side opens the streams of a channel; `None` for one that carries messages, and where there is no such channel.
+    #[inline]
+    pub fn stream_opener(&self, channel: u8) -> Option<StreamOpener> {
+        self.channels.get(usize::from(channel))?.opener
+    }
+
+    /// The channels that carry the streams which one side opens, in order.
+    pub fn stream_channels(&self, opener: StreamOpener) -> impl Iterator<Item = u8> + '_ {
+        let specs = (0..=u8::MAX).zip(self.channels.iter());
+        specs.filter(move |(_, spec)| spec.opener == Some(opener)).map(|(channel, _)| channel)
+    }
+
+    /// Whether any channel carries streams.
+    pub fn has_streams(&self) -> bool {
+        self.channels.iter().any(|spec| spec.opener.is_some())
+    }
+
+    /// One byte a channel, by which both sides of the extended profile see that they use the same layout: the mode, and 10
+    /// (hexadecimal) more where the client opens streams, 20 more where the server does (PROTOCOL B2).
+    pub fn shape(&self) -> impl ExactSizeIterator<Item = u8> + '_ {
+        self.channels.iter().map(|spec| {
+            let opener = match spec.opener {
+                None => 0,
+                Some(StreamOpener::Client) => 0x10,
+                Some(StreamOpener::Server) => 0x20,
+            };
+            spec.mode.id() | opener
+        })
     }
 
     /// The modes of all channels, in order.
@@ -117,7 +186,19 @@ impl ChannelLayoutBuilder {
     /// application's own purposes; 0 for most.
     #[must_use]
     pub fn channel(mut self, mode: DeliveryMode, stream: u8) -> Self {
-        self.channels.push(ChannelSpec { mode, stream });
+        self.channels.push(ChannelSpec::messages(mode, stream));
+        self
+    }
+
+    /// Adds `count` reliable, ordered channels that carry streams of bytes, opened by one side, and no messages (extended
+    /// profile). Each carries one stream at a time and any number one after another.
+    #[must_use]
+    pub fn streams(mut self, opener: StreamOpener, count: usize) -> Self {
+        let spec =
+            ChannelSpec { opener: Some(opener), ..ChannelSpec::messages(DeliveryMode::ReliableOrdered, 0) };
+        // no more than it takes for `build` to refuse
+        let count = count.min(ChannelLayout::MAX_CHANNELS + 1);
+        self.channels.extend(std::iter::repeat_n(spec, count));
         self
     }
 
@@ -170,6 +251,24 @@ mod tests {
         }
         assert_eq!(of(3).unwrap().mode(3), None);
         assert_eq!(of(3).unwrap().stream(255), None);
+    }
+
+    #[test]
+    fn channels_of_streams_are_told_apart_by_who_opens_them() {
+        for (client, server) in [(0, 0), (1, 0), (0, 1), (64, 64), (252, 0), (200, 52)] {
+            let layout = ChannelLayout::with_streams(client, server).unwrap();
+            assert_eq!(layout.stream_channels(StreamOpener::Client).count(), client);
+            assert_eq!(layout.stream_channels(StreamOpener::Server).count(), server);
+            assert_eq!(layout.has_streams(), client + server > 0);
+            assert_eq!(layout.reliable_channels(), 2 + client + server);
+            for (channel, shape) in (0..=255).zip(layout.shape()) {
+                assert_eq!(Some(DeliveryMode::ALL[usize::from(shape & 3)]), layout.mode(channel));
+                let opener = layout.stream_opener(channel);
+                assert_eq!(shape >> 4, opener.map_or(0, |opener| 1 + opener as u8));
+            }
+        }
+        assert_eq!(ChannelLayout::with_streams(200, 53), Err(LayoutError::ChannelCount { channels: 257 }));
+        assert!(ChannelLayout::with_streams(usize::MAX, usize::MAX).is_err());
     }
 
     #[test]

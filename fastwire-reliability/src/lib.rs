@@ -27,7 +27,7 @@ pub use bandwidth::Bandwidth;
 pub use channels::{Accepted, Channels, ChannelsStats, Delivery, Outgoing};
 pub use config::{ChannelsConfig, Peer, Quota, RecoveryProfile};
 pub use error::{GiveUp, PushError, Violation};
-pub use layout::{ChannelLayout, ChannelLayoutBuilder, DeliveryMode, LayoutError};
+pub use layout::{ChannelLayout, ChannelLayoutBuilder, DeliveryMode, LayoutError, StreamOpener};
 pub use quality::ReceiveQuality;
 pub use recovery::{CongestionEvent, Outcome};
 pub use rtt::Rtt;

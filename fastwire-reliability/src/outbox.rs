@@ -65,10 +65,6 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
-        Self::starting_at(1)
-    }
-
     /// An outbox whose first packet gets sequence `first`.
     pub(crate) fn starting_at(first: u64) -> Self {
         Self {
@@ -87,6 +83,11 @@ impl Outbox {
 
     pub(crate) fn push(&mut self, message: Bytes, content: FragmentFlags) {
         self.queue.push_back(Queued { message, content });
+    }
+
+    /// Empties the queue; a message that is being cut stays.
+    pub(crate) fn take_queue(&mut self) -> impl Iterator<Item = (Bytes, FragmentFlags)> + '_ {
+        self.queue.drain(..).map(|queued| (queued.message, queued.content))
     }
 
     /// Whether messages, or the rest of one, wait to be sent for the first time.

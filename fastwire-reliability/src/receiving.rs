@@ -52,7 +52,7 @@ impl Channels {
             return self.contradiction(channel, mode, Contradiction(header));
         }
         let Some(slot) = self.channels.get_mut(usize::from(channel)) else { return Ok(Accepted::Invalid) };
-        let inbox = slot.inbox.get_or_insert_with(|| Box::new(Inbox::new()));
+        let inbox = slot.inbox.get_or_insert_with(|| Box::new(Inbox::starting_at(self.first_sequence)));
         match inbox.seen.judge(sequence, !mode.is_reliable()) {
             Arrival::New => {}
             Arrival::Duplicate => {

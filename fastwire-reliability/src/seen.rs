@@ -31,6 +31,12 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// A window in which nothing has arrived and `first` comes first.
+    pub(crate) fn starting_at(first: u32) -> Self {
+        let before = first.saturating_sub(1);
+        Self { highest: before, floor: before, ..Self::default() }
+    }
+
     /// The highest sequence that arrived, 0 = none.
     pub(crate) fn highest(&self) -> u32 {
         self.highest

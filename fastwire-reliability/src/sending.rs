@@ -49,11 +49,26 @@ impl Channels {
         let Some(slot) = self.channels.get_mut(usize::from(channel)) else {
             return Err(PushError::InvalidChannel { channel, channels: self.layout.len() });
         };
-        slot.outbox.get_or_insert_with(|| Box::new(Outbox::new())).push(message.clone(), content);
+        let first = u64::from(self.first_sequence);
+        let outbox = slot.outbox.get_or_insert_with(|| Box::new(Outbox::starting_at(first)));
+        outbox.push(message.clone(), content);
         self.queued_bytes += len;
         self.queued_messages += 1;
         self.waiting.insert(channel);
         Ok(())
+    }
+
+    /// Takes back every message of which nothing was sent: (channel, message, content), in order on each channel.
+    pub fn take_queue(&mut self) -> Vec<(u8, Bytes, FragmentFlags)> {
+        let mut taken = Vec::new();
+        for (index, slot) in self.channels.iter_mut().enumerate() {
+            let Some(outbox) = slot.outbox.as_mut() else { continue };
+            taken.extend(outbox.take_queue().map(|(message, content)| (index as u8, message, content)));
+        }
+        self.queued_messages = self.queued_messages.saturating_sub(taken.len());
+        self.queued_bytes -=
+            taken.iter().map(|(_, message, _)| message.len()).sum::<usize>().min(self.queued_bytes);
+        taken
     }
 
     /// The next packet to send. Repeats come first (while backed off, every other one), then null probes, then new
@@ -112,7 +127,8 @@ impl Channels {
     pub fn push_probe(&mut self, channel: u8) {
         let reliable = self.layout.mode(channel).is_some_and(|mode| mode.is_reliable());
         if let Some(slot) = self.channels.get_mut(usize::from(channel)).filter(|_| reliable) {
-            slot.outbox.get_or_insert_with(|| Box::new(Outbox::new()));
+            let first = u64::from(self.first_sequence);
+            slot.outbox.get_or_insert_with(|| Box::new(Outbox::starting_at(first)));
             self.probing.insert(channel);
         }
     }

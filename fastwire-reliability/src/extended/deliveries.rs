@@ -1,10 +1,11 @@
 //! What waits for the application, in the order it came; reliable and unreliable apart, because only the latter may be
 //! dropped.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Incoming;
 use super::MESSAGE_CREDIT;
+use crate::channel_set::ChannelSet;
 
 /// Deliveries that may wait as parts of receive buffers; later ones are copied.
 pub(crate) const MAX_PINNED: usize = 256;
@@ -18,6 +19,9 @@ pub(crate) fn cost(len: usize) -> usize {
 pub(crate) struct Deliveries {
     reliable: VecDeque<(u64, Incoming)>,
     loose: VecDeque<(u64, Incoming)>,
+    /// Reliable channels that are paused, and what of them came up for delivery since.
+    paused: ChannelSet,
+    aside: BTreeMap<u8, VecDeque<Incoming>>,
     count: u64,
     /// What `loose` costs.
     loose_held: usize,
@@ -35,8 +39,36 @@ impl Deliveries {
         self.loose.push_back((self.count, incoming));
     }
 
-    /// The oldest; and whether it is reliable.
+    /// Stops or resumes delivering what is on a reliable channel.
+    pub(crate) fn pause(&mut self, channel: u8, paused: bool) {
+        if paused {
+            self.paused.insert(channel);
+            return;
+        }
+        self.paused.remove(channel);
+        // before anything of the channel that is still in line, which came later
+        let Some(aside) = self.aside.remove(&channel) else { return };
+        for incoming in aside.into_iter().rev() {
+            self.reliable.push_front((0, incoming));
+        }
+    }
+
+    pub(crate) fn unpause_all(&mut self) {
+        for channel in self.paused.after(u8::MAX) {
+            self.pause(channel, false);
+        }
+    }
+
+    /// The oldest that is not on a paused channel; and whether it is reliable.
     pub(crate) fn pop(&mut self) -> Option<(Incoming, bool)> {
+        while let Some((_, front)) = self.reliable.front() {
+            let channel = front.channel();
+            if !self.paused.contains(channel) {
+                break;
+            }
+            let aside = self.reliable.pop_front().map(|(_, incoming)| incoming);
+            self.aside.entry(channel).or_default().extend(aside);
+        }
         let reliable = match (self.reliable.front(), self.loose.front()) {
             (Some((a, _)), Some((b, _))) => a < b,
             (Some(_), None) => true,
@@ -61,7 +93,8 @@ impl Deliveries {
 
     /// Whether another may wait as a part of its receive buffer.
     pub(crate) fn may_pin(&self) -> bool {
-        self.reliable.len() + self.loose.len() < MAX_PINNED
+        let aside: usize = self.aside.values().map(VecDeque::len).sum();
+        self.reliable.len() + self.loose.len() + aside < MAX_PINNED
     }
 
     pub(crate) fn trim(&mut self) {

@@ -65,10 +65,6 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) fn new(channel: u8, ordered: bool, window: u64) -> Self {
-        Self::starting_at(channel, ordered, window, 1)
-    }
-
     /// An inbox whose first message has number `first`.
     pub(crate) fn starting_at(channel: u8, ordered: bool, window: u64, first: u64) -> Self {
         Self {

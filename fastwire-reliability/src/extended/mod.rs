@@ -116,6 +116,8 @@ pub struct ExtendedChannels {
     credit_at: Option<Instant>,
     /// The newest time seen.
     clock: Option<Instant>,
+    /// The number of a channel's first message.
+    first_message: u64,
     stats: ChannelsStats,
 }
 
@@ -156,12 +158,21 @@ impl ExtendedChannels {
             deliveries: Deliveries::default(),
             credit_at: None,
             clock: None,
+            first_message: 1,
             stats: ChannelsStats::default(),
             config: timers,
             peer: PeerLimits { receive_budget: 0, ..limits },
             limits,
             layout,
         }
+    }
+
+    /// Starts packet numbers and the message numbers of every channel elsewhere, before anything was sent. Both sides must
+    /// agree, so this is only for tests of what happens after a long time.
+    #[doc(hidden)]
+    pub fn count_from(&mut self, packet: u64, message: u64) {
+        self.space = AckSpace::new(packet, Repeat::NewNumber);
+        self.first_message = message.max(1);
     }
 
     /// What we accept, to be announced. Sizes are whole KiB, as the wire has them.

@@ -73,6 +73,8 @@ pub(crate) struct Left {
 pub(crate) struct Outbox {
     mode: DeliveryMode,
     queue: VecDeque<Queued>,
+    /// Bytes that were never sent, of `queue` and `cutting`.
+    unsent: usize,
     /// So many at the front of `queue` could have left and did not.
     offered: usize,
     cutting: Option<Cutting>,
@@ -101,15 +103,12 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(mode: DeliveryMode, limit: u64) -> Self {
-        Self::starting_at(mode, limit, 1)
-    }
-
     /// An outbox whose first message gets number `first`.
     pub(crate) fn starting_at(mode: DeliveryMode, limit: u64, first: u64) -> Self {
         Self {
             mode,
             queue: VecDeque::new(),
+            unsent: 0,
             offered: 0,
             cutting: None,
             begun: VecDeque::new(),
@@ -147,8 +146,14 @@ impl Outbox {
             superseded = old.fold((0, 0), |(count, bytes), old| (count + 1, bytes + old.message.len()));
             self.offered = 0;
         }
+        self.unsent = self.unsent + message.len() - superseded.1;
         self.queue.push_back(Queued { message, content });
         superseded
+    }
+
+    /// Bytes that wait to be sent for the first time.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent
     }
 
     /// What waits had its chance to leave.
@@ -165,7 +170,14 @@ impl Outbox {
 
     /// Whether a RESET still makes a difference, `peer_ends` as for [`is_open`](Self::is_open).
     pub(crate) fn can_reset(&self, peer_ends: u64) -> bool {
-        self.is_open(peer_ends) || self.closing.is_some() || self.is_finishing()
+        let ending = self.closing.is_some() || self.is_finishing();
+        self.is_open(peer_ends) || (ending && !self.is_ended(peer_ends))
+    }
+
+    /// The application has ended the current stream's half and has seen the peer do so: it is done with that stream, which
+    /// has to arrive all the same.
+    fn is_ended(&self, peer_ends: u64) -> bool {
+        self.closed && peer_ends >= self.closings
     }
 
     /// The current stream was finished, and the peer does not have all of it yet.
@@ -174,13 +186,14 @@ impl Outbox {
         self.closed && self.closing.is_none() && finished && !self.is_over()
     }
 
-    /// Ends the stream at once. Returns the messages and bytes that waited, and the reliable messages that were under way.
-    pub(crate) fn reset(&mut self, code: u16) -> (usize, usize, usize) {
+    /// Ends the stream at once, `peer_ends` as for [`is_open`](Self::is_open). Returns the messages and bytes that waited, and the reliable messages that were under way.
+    pub(crate) fn reset(&mut self, code: u16, peer_ends: u64) -> (usize, usize, usize) {
         let (messages, mut bytes) = (self.queue.len() + usize::from(self.cutting.is_some()), 0);
         bytes += self.queue.drain(..).map(|queued| queued.message.len()).sum::<usize>();
         bytes += self.cutting.take().map_or(0, |cutting| cutting.message.len() - cutting.sent as usize);
         self.offered = 0;
-        let (finishing, mut under_way) = (self.is_finishing(), 0);
+        self.unsent = 0;
+        let (finishing, mut under_way) = (self.is_finishing() && !self.is_ended(peer_ends), 0);
         // before a stream is over nothing of the next is under way: then what is belongs to the one before
         if finishing || self.is_over() {
             under_way = self.begun.iter().filter(|begun| !begun.done).count();
@@ -302,6 +315,7 @@ impl Outbox {
             let part = Part { channel, number, content, message: &front.message, start: 0, end: len as u32 };
             if let Some(put) = part.put_whole(room) {
                 let message = self.queue.pop_front()?.message;
+                self.unsent -= len;
                 self.begin(message, content);
                 return Some(Left { put, number, bytes: len, last: true, begun: true });
             }
@@ -311,6 +325,7 @@ impl Outbox {
             }
             let put = part.put_piece(room)?;
             let message = self.queue.pop_front()?.message;
+            self.unsent -= put.end as usize;
             self.cutting = Some(Cutting { number, message: message.clone(), content, sent: put.end });
             self.begin(message, content);
             if let Some(begun) = self.begun.back_mut() {
@@ -330,6 +345,7 @@ impl Outbox {
         };
         let put = part.put_piece(room)?;
         let bytes = put.end.saturating_sub(cutting.sent) as usize;
+        self.unsent -= bytes;
         cutting.sent = put.end;
         let last = put.end >= end;
         if last {

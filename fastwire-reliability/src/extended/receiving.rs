@@ -39,8 +39,9 @@ impl ExtendedChannels {
         }
         let budget = usize::try_from(self.window()).unwrap_or(usize::MAX);
         let sequenced = mode == DeliveryMode::UnreliableSequenced;
+        let first = self.first_message;
         let Some(slot) = self.channels.get_mut(usize::from(channel)) else { return Ok(()) };
-        let inbox = slot.loose.get_or_insert_with(|| Box::new(LooseInbox::starting_at(1)));
+        let inbox = slot.loose.get_or_insert_with(|| Box::new(LooseInbox::starting_at(first)));
         match self.loose.accept(inbox, data, payload, sequenced, budget, now, &mut self.deliveries)? {
             loose::Taken::Stale => self.stats.stale += 1,
             loose::Taken::News { dropped } => {
@@ -73,8 +74,8 @@ impl ExtendedChannels {
     pub fn on_fin(&mut self, channel: u8, message: u32) -> Result<(), Violation> {
         self.reliable_channel(channel)?;
         let ends = self.own_ends(channel);
-        let Some(inbox) = open_inbox(&mut self.channels, &self.layout, channel, self.limits.receive_budget)
-        else {
+        let terms = (self.limits.receive_budget, self.first_message);
+        let Some(inbox) = open_inbox(&mut self.channels, &self.layout, channel, terms) else {
             return Ok(());
         };
         if inbox.finish(message, ends, &mut self.deliveries)? == Taken::Duplicate {
@@ -91,8 +92,8 @@ impl ExtendedChannels {
     pub fn on_reset(&mut self, channel: u8, message: u32, consumed: u64, code: u16) -> Result<(), Violation> {
         self.reliable_channel(channel)?;
         let ends = self.own_ends(channel);
-        let Some(inbox) = open_inbox(&mut self.channels, &self.layout, channel, self.limits.receive_budget)
-        else {
+        let terms = (self.limits.receive_budget, self.first_message);
+        let Some(inbox) = open_inbox(&mut self.channels, &self.layout, channel, terms) else {
             return Ok(());
         };
         if inbox.reset(message, consumed, code, ends, &mut self.deliveries)? == Taken::Duplicate {
@@ -110,10 +111,7 @@ impl ExtendedChannels {
         if !reliable {
             return Some(incoming);
         }
-        let channel = match &incoming {
-            Incoming::Message(delivery) => delivery.channel,
-            Incoming::Finished { channel } | Incoming::Reset { channel, .. } => *channel,
-        };
+        let channel = incoming.channel();
         let slot = self.channels.get_mut(usize::from(channel));
         let Some(inbox) = slot.and_then(|slot| slot.inbox.as_mut()) else { return Some(incoming) };
         match &incoming {
@@ -126,6 +124,22 @@ impl ExtendedChannels {
             self.credit_at = self.clock.map(|now| now + CREDIT_DELAY);
         }
         Some(incoming)
+    }
+
+    /// Stops (`true`) or resumes (`false`) delivering what comes on a reliable channel. Meanwhile it keeps its credit, so the
+    /// peer can send on that channel no further than its share of the receive budget, and on all others as before. Gives
+    /// whether there is such a channel.
+    pub fn pause(&mut self, channel: u8, paused: bool) -> bool {
+        let known = self.mode(channel).is_some_and(DeliveryMode::is_reliable);
+        if known {
+            self.deliveries.pause(channel, paused);
+        }
+        known
+    }
+
+    /// Resumes every channel.
+    pub fn unpause_all(&mut self) {
+        self.deliveries.unpause_all();
     }
 
     /// A packet was opened: notes that it is to be acknowledged. `in_order`: its number is the highest before it plus 1;
@@ -165,8 +179,8 @@ impl ExtendedChannels {
     fn accept_reliable(&mut self, data: &Data<'_>, payload: Bytes, now: Instant) -> Result<(), Violation> {
         let channel = data.channel;
         let ends = self.own_ends(channel);
-        let Some(inbox) = open_inbox(&mut self.channels, &self.layout, channel, self.limits.receive_budget)
-        else {
+        let terms = (self.limits.receive_budget, self.first_message);
+        let Some(inbox) = open_inbox(&mut self.channels, &self.layout, channel, terms) else {
             return Ok(());
         };
         if inbox.accept(data, payload, ends, now, &mut self.deliveries)? == Taken::Duplicate {
@@ -192,12 +206,12 @@ fn open_inbox<'a>(
     channels: &'a mut [super::Channel],
     layout: &crate::ChannelLayout,
     channel: u8,
-    budget: u64,
+    (budget, first): (u64, u64),
 ) -> Option<&'a mut Inbox> {
     let slot = channels.get_mut(usize::from(channel))?;
     let ordered = layout.mode(channel)? == DeliveryMode::ReliableOrdered;
     Some(slot.inbox.get_or_insert_with(|| {
         let window = budget / layout.reliable_channels().max(1) as u64;
-        Box::new(Inbox::new(channel, ordered, window))
+        Box::new(Inbox::starting_at(channel, ordered, window, first))
     }))
 }

@@ -78,12 +78,17 @@ impl ExtendedChannels {
         if !outbox.can_reset(ends) {
             return Err(PushError::Finished { channel });
         }
-        let (messages, bytes, under_way) = outbox.reset(code);
+        let (messages, bytes, under_way) = outbox.reset(code, ends);
         self.queued_messages = self.queued_messages.saturating_sub(messages);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
         self.unfinished = self.unfinished.saturating_sub(under_way);
         self.refile(channel);
         Ok(())
+    }
+
+    /// Bytes on a channel that wait to be sent for the first time.
+    pub fn unsent_on(&self, channel: u8) -> usize {
+        self.outbox(channel).map_or(0, Outbox::unsent)
     }
 
     /// Reliable messages not wholly acknowledged, of each channel the oldest first.
@@ -113,10 +118,10 @@ impl ExtendedChannels {
     }
 
     fn open_outbox(&mut self, channel: u8) -> Result<&mut Outbox, PushError> {
-        let (window, missing) = (self.peer_window(), self.no_channel(channel));
+        let (window, missing, first) = (self.peer_window(), self.no_channel(channel), self.first_message);
         let mode = self.mode(channel);
         let slot = self.channels.get_mut(usize::from(channel)).zip(mode);
         let (slot, mode) = slot.ok_or(missing)?;
-        Ok(slot.outbox.get_or_insert_with(|| Box::new(Outbox::new(mode, window))))
+        Ok(slot.outbox.get_or_insert_with(|| Box::new(Outbox::starting_at(mode, window, first))))
     }
 }

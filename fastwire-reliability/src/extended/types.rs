@@ -66,6 +66,16 @@ pub enum Incoming {
     },
 }
 
+impl Incoming {
+    /// The channel it came on.
+    pub const fn channel(&self) -> u8 {
+        match self {
+            Self::Message(delivery) => delivery.channel,
+            Self::Finished { channel } | Self::Reset { channel, .. } => *channel,
+        }
+    }
+}
+
 /// What [`write_frames`](super::ExtendedChannels::write_frames) put into a packet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
