@@ -3,6 +3,7 @@
 
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -20,7 +21,7 @@ const BURST: usize = 16;
 
 fn parts() -> Parts<Aead, BuiltinCompressor, BuiltinController> {
     Parts {
-        suites: Box::new(BuiltinSuites),
+        suites: Arc::new(BuiltinSuites),
         compressor: BuiltinCompressor::new(&CompressionConfig::default()).expect("compression"),
         controllers: Box::new(BuiltinControllers::new(CongestionMode::Aggressive)),
     }

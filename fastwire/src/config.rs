@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastwire_compress::CompressionConfig;
 use fastwire_congestion::CongestionMode;
-use fastwire_crypto::CipherSuite;
+use fastwire_crypto::{CipherSuite, PublicKey};
 use fastwire_reliability::ChannelLayout;
 use fastwire_wire::Features;
 
 use crate::ConfigError;
+use crate::connect_token::{ConnectToken, TokenKeys};
+use crate::identity::Identity;
+use crate::profile::{ClientProfile, ExtendedConfig, PreSharedKey, ServerProfile};
 
 /// How a server behaves. Start from [`ServerConfig::default`] and change what you need.
 #[derive(Debug, Clone)]
@@ -35,7 +39,8 @@ pub struct ServerConfig {
     /// Channels whose messages are never compressed: for secrets that stand beside text an attacker may
     /// choose, whose compressed size would give them away. Default none.
     pub uncompressed_channels: Vec<u8>,
-    /// Congestion control. Default conservative. Ignored where a controller of one's own is set.
+    /// Congestion control. Default [`CongestionMode::Auto`]: conservative in the base profile, model-based in the extended
+    /// one. Ignored where a controller of one's own is set.
     pub congestion: CongestionMode,
     /// Cipher suites allowed, most preferred first. Default AES-128-GCM, then ChaCha20-Poly1305.
     /// [`CipherSuite::None`] is only ever used where both sides list it.
@@ -58,6 +63,18 @@ pub struct ServerConfig {
     pub application_version: u16,
     /// Turn away clients whose application version differs. Default off.
     pub require_application_version: bool,
+    /// Which profile to speak. Default [`ServerProfile::Auto`].
+    pub profile: ServerProfile,
+    /// The key pair that clients may pin. Default none: a new one each time, so that pins do not survive a restart.
+    pub identity: Option<Identity>,
+    /// A secret that clients must share. Default none. Clients with a connect token need the token's secret instead.
+    pub psk: Option<PreSharedKey>,
+    /// Which connect tokens open. Default none do.
+    pub token_keys: Option<TokenKeys>,
+    /// Let nobody in without a connect token. Default off. Needs `token_keys`.
+    pub require_token: bool,
+    /// Ask the application before a client is let in. Default off.
+    pub authorize: bool,
     /// Everything the network can make grow.
     pub limits: Limits,
 }
@@ -84,6 +101,12 @@ impl Default for ServerConfig {
             linger: Duration::from_secs(1),
             application_version: 0,
             require_application_version: false,
+            profile: ServerProfile::Auto,
+            identity: None,
+            psk: None,
+            token_keys: None,
+            require_token: false,
+            authorize: false,
             limits: Limits::default(),
         }
     }
@@ -131,6 +154,19 @@ pub struct ClientConfig {
     /// the silent connection, and moves over when the server answers and the old connection stays silent.
     /// The application sees `Disconnected(Timeout)`, then `Connected`. Default on.
     pub reconnect: bool,
+    /// Which profile to speak. Default [`ClientProfile::Auto`].
+    pub profile: ClientProfile,
+    /// The only server key to accept. Default any: the one that was shown is told to the application.
+    pub pinned: Option<PublicKey>,
+    /// A secret that the server shares. Default none. A connect token brings its own, which is used instead.
+    pub psk: Option<PreSharedKey>,
+    /// What a backend gave this client to be let in. Default none.
+    pub connect_token: Option<ConnectToken>,
+    /// What the application tells the server to be let in, sealed, at most 512 bytes. Default nothing. It needs `pinned`,
+    /// `psk` or `connect_token`, because else anybody could be the server.
+    pub auth: Bytes,
+    /// Send `auth` even to a server that proves nothing. Default off.
+    pub auth_to_anyone: bool,
     /// Everything the network can make grow.
     pub limits: Limits,
 }
@@ -157,6 +193,12 @@ impl Default for ClientConfig {
             linger: server.linger,
             application_version: server.application_version,
             reconnect: true,
+            profile: ClientProfile::Auto,
+            pinned: None,
+            psk: None,
+            connect_token: None,
+            auth: Bytes::new(),
+            auth_to_anyone: false,
             limits: server.limits,
         }
     }
@@ -176,6 +218,14 @@ pub struct Limits {
     pub pending_handshakes_per_ip: usize,
     /// Key agreements (X25519) a server does in a second. Default 2000, at least 1.
     pub key_agreements_per_second: u32,
+    /// Handshakes of the extended profile that cost key agreements, from one IPv4 address or IPv6 /64 in a second, with
+    /// bursts of twice as many. Default 100, at least 1.
+    pub key_agreements_per_address: u32,
+    /// The same for an IPv6 /48, with bursts of one second's worth. Default 1000, at least 1.
+    pub key_agreements_per_site: u32,
+    /// Connections of the extended profile whose client has not yet been heard under its keys; the oldest makes room.
+    /// Default 1024, at least 1.
+    pub half_open_connections: usize,
     /// Bytes of messages a connection may hold for sending, unacknowledged ones included. Default 4 MiB, at least 1 MiB.
     pub send_queue_bytes: usize,
     /// Messages a connection may hold for sending. Default 65 536, at least 16.
@@ -183,6 +233,12 @@ pub struct Limits {
     /// Bytes a connection holds for early, partial and undelivered messages, bookkeeping included.
     /// Default 4 MiB, at least 1 MiB. What does not fit is dropped unacknowledged and comes again.
     pub receive_budget: usize,
+    /// The same in the extended profile, told to the peer, whose reliable channels share it equally. Default 4 MiB for each
+    /// reliable channel, at most 65 535 KiB. A value is at least 64 KiB, and cut to whole KiB.
+    pub extended_receive_budget: Option<usize>,
+    /// The largest message taken in the extended profile, told to the peer. Default 4 MiB, at least 1 KiB; cut to a reliable
+    /// channel's share of the receive budget.
+    pub max_message: usize,
     /// Bytes of messages that handles on other threads may queue for one connection until the endpoint's
     /// next turn. Default 1 MiB; a single message always fits.
     pub handle_queue_bytes: usize,
@@ -191,6 +247,9 @@ pub struct Limits {
     /// Messages that wait for an async reader of one connection; beyond them the connection is paused, and
     /// further ones count against `receive_budget`. Default 256, at least 1.
     pub inbox_messages: usize,
+    /// Bytes that a stream of an async connection holds for its reader, and as many from its writer. Default 256 KiB, at
+    /// least 1. Beyond them the stream's channel is paused, and its writer waits.
+    pub stream_bytes: usize,
     /// Banned addresses a server keeps. Default 65 536.
     pub bans: usize,
 }
@@ -201,12 +260,18 @@ impl Default for Limits {
             pending_handshakes: 1024,
             pending_handshakes_per_ip: 64,
             key_agreements_per_second: 2000,
+            key_agreements_per_address: 100,
+            key_agreements_per_site: 1000,
+            half_open_connections: 1024,
             send_queue_bytes: 4 << 20,
             send_queue_messages: 65_536,
             receive_budget: 4 << 20,
+            extended_receive_budget: None,
+            max_message: 4 << 20,
             handle_queue_bytes: 1 << 20,
             handle_queue_messages: 4096,
             inbox_messages: 256,
+            stream_bytes: 256 << 10,
             bans: 65_536,
         }
     }
@@ -222,11 +287,38 @@ impl Limits {
             1,
             "at least 1",
         )?;
+        let per_address = self.key_agreements_per_address as usize;
+        at_least("limits.key_agreements_per_address", per_address, 1, "at least 1")?;
+        at_least("limits.key_agreements_per_site", self.key_agreements_per_site as usize, 1, "at least 1")?;
+        at_least("limits.half_open_connections", self.half_open_connections, 1, "at least 1")?;
+        if let Some(budget) = self.extended_receive_budget {
+            at_least("limits.extended_receive_budget", budget, 64 << 10, "at least 65536 bytes")?;
+        }
+        at_least("limits.max_message", self.max_message, 1 << 10, "at least 1024 bytes")?;
         at_least("limits.send_queue_bytes", self.send_queue_bytes, 1 << 20, "at least 1048576 bytes")?;
         at_least("limits.send_queue_messages", self.send_queue_messages, 16, "at least 16")?;
         at_least("limits.receive_budget", self.receive_budget, 1 << 20, "at least 1048576 bytes")?;
         at_least("limits.handle_queue_messages", self.handle_queue_messages, 1, "at least 1")?;
+        at_least("limits.stream_bytes", self.stream_bytes, 1, "at least 1 byte")?;
         at_least("limits.inbox_messages", self.inbox_messages, 1, "at least 1")
+    }
+}
+
+/// Where the counters of connections start, so that a test need not wait for their ends.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Packet numbers of the extended profile.
+    pub packet: u32,
+    /// Message numbers of every channel of the extended profile.
+    pub message: u64,
+    /// Sequences of every channel of the base profile.
+    pub sequence: u32,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { packet: 0, message: 1, sequence: 1 }
     }
 }
 
@@ -249,11 +341,13 @@ pub(crate) struct CommonConfig {
     pub(crate) application_version: u16,
     /// Client only: ask beside a silent connection whether the server was restarted.
     pub(crate) reconnect: bool,
+    pub(crate) extended: ExtendedConfig,
     pub(crate) limits: Limits,
+    pub(crate) counters: Counters,
 }
 
 macro_rules! common {
-    ($config:expr, $handshake:ident, $reconnect:expr) => {{
+    ($config:expr, $handshake:ident, $reconnect:expr, $extended:expr) => {{
         let c = $config;
         let mut features = Features::EMPTY;
         if c.send_batching {
@@ -278,7 +372,9 @@ macro_rules! common {
             linger: c.linger,
             application_version: c.application_version,
             reconnect: $reconnect,
+            extended: $extended,
             limits: c.limits.clone(),
+            counters: Counters::default(),
         };
         common.validate(c.tick_rate, stringify!($handshake))?;
         Ok(common)
@@ -305,7 +401,7 @@ impl ServerConfig {
                 why: "without a cipher nothing proves who moved; allow a cipher or turn migration off",
             });
         }
-        common!(self, handshake_timeout, false)
+        common!(self, handshake_timeout, false, ExtendedConfig::server(self)?)
     }
 }
 
@@ -319,7 +415,7 @@ impl ClientConfig {
     }
 
     pub(crate) fn common(&self) -> Result<CommonConfig, ConfigError> {
-        common!(self, connect_timeout, self.reconnect)
+        common!(self, connect_timeout, self.reconnect, ExtendedConfig::client(self)?)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use fastwire_reliability::PushError;
 use thiserror::Error;
 
 use crate::ConnectionId;
@@ -75,6 +76,38 @@ pub enum ConnectError {
     /// The server has banned this client.
     #[error("the server has banned this client")]
     Banned,
+    /// The server's channel layout is another (extended profile).
+    #[error("the server's channel_layout differs from this client's; make them equal")]
+    LayoutDiffers,
+    /// The server does not let this client in: its connect token is missing, expired or another's, or it speaks only the base
+    /// profile where the server wants more (extended profile).
+    #[error(
+        "the server does not let this client in: it wants a valid connect token, or the extended profile"
+    )]
+    NotAuthorised,
+    /// The server's policy allows none of the suites offered (extended profile).
+    #[error("the server allows none of the cipher suites in cipher_preference")]
+    SuiteRefused,
+    /// The server was too busy for this client until the connect timeout ran out (extended profile).
+    #[error("the server is too busy; try again later")]
+    Busy,
+    /// The server's key is not the one that was pinned (extended profile).
+    #[error(
+        "the server has another key than the one that is pinned; pin its new one if its operator changed it"
+    )]
+    UnknownServerKey,
+    /// The server wants a connect token and none is set (extended profile).
+    #[error("the server wants a connect token; get one from its backend and set connect_token")]
+    TokenRequired,
+    /// The server answered, but its last word did not come: it does not share the secret, is not who was pinned, or the
+    /// line broke (extended profile).
+    #[error(
+        "the server answered but did not complete the handshake within {after:?}: check the pre-shared key and the pinned key"
+    )]
+    Unconfirmed {
+        /// The connect timeout that ran out.
+        after: Duration,
+    },
     /// The server refused for a reason this version does not know.
     #[error("the server refused with reason {0}")]
     Refused(u8),
@@ -97,6 +130,40 @@ pub enum ConnectError {
     NotAClient,
 }
 
+/// Why a stream cannot be opened, written to or ended.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// There is no connection, or it speaks the base profile.
+    #[error("streams need an established connection of the extended profile")]
+    NotExtended,
+    /// The layout has no such channel, or not for streams.
+    #[error("channel {0} carries no streams; give the layout channels that do: ChannelLayout::with_streams")]
+    NoStream(u8),
+    /// The layout has no channel on which this side opens streams.
+    #[error("the layout has no channels for streams that this side opens; see ChannelLayout::with_streams")]
+    NoneToOpen,
+    /// Our half of the channel's stream has ended, and the peer's not yet, or our end has not left yet.
+    #[error(
+        "this half of the stream on channel {0} has ended; the next one begins when the peer's half has too"
+    )]
+    Ended(u8),
+    /// The connection is over or closing.
+    #[error("the connection is closed")]
+    ConnectionClosed,
+}
+
+impl StreamError {
+    pub(crate) fn from_push(error: PushError, channel: u8) -> Self {
+        match error {
+            PushError::InvalidChannel { .. } | PushError::NotReliable { .. } => {
+                StreamError::NoStream(channel)
+            }
+            _ => StreamError::Ended(channel),
+        }
+    }
+}
+
 /// Why a message was not queued. Nothing is lost: what cannot be queued stays with, or goes back to, the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -117,6 +184,21 @@ pub enum SendError {
         /// The largest possible, in bytes.
         max: usize,
     },
+    /// The layout says that this channel carries streams, and a stream has no messages.
+    #[error(
+        "channel {0} carries streams; open a stream, or write to its stream, instead of sending messages"
+    )]
+    StreamChannel(u8),
+    /// This channel carries messages and no stream, or the connection is not, or not yet, of the extended profile.
+    #[error(
+        "channel {0} carries no streams: they need a channel of ChannelLayout::with_streams and a connection of the \
+         extended profile"
+    )]
+    NoStream(u8),
+    /// This side has ended its half of the channel's stream. The next one begins when the peer has ended its half too and
+    /// our end has left: try again then.
+    #[error("the stream on channel {0} was ended")]
+    StreamEnded(u8),
     /// The connection's send queue is full. Holds the message, to be offered again later.
     #[error("the send queue is full; send again after the next tick, or raise Limits::send_queue_bytes")]
     QueueFull(Bytes),

@@ -14,6 +14,14 @@ pub enum Event {
         /// The new connection.
         connection: ConnectionId,
     },
+    /// Server with [`authorize`](crate::ServerConfig::authorize): a client asks to be let in. Answer within five seconds with
+    /// [`accept`](crate::proto::Endpoint::accept) or [`refuse`](crate::proto::Endpoint::refuse);
+    /// [`client_auth`](crate::proto::Endpoint::client_auth) and [`token_claims`](crate::proto::Endpoint::token_claims) say
+    /// what it showed.
+    Authorize {
+        /// The connection it would have.
+        connection: ConnectionId,
+    },
     /// A client's attempt ended without a connection.
     ConnectFailed {
         /// The id that [`connect`](crate::proto::Endpoint::connect) gave.
@@ -29,6 +37,23 @@ pub enum Event {
         channel: u8,
         /// Its bytes, as the peer's application sent them.
         data: Bytes,
+    },
+    /// The peer ended its half of the stream on a reliable channel: what it sent before has been delivered. Extended profile.
+    StreamFinished {
+        /// Whose stream.
+        connection: ConnectionId,
+        /// The stream's channel.
+        channel: u8,
+    },
+    /// The peer broke off its half of the stream on a reliable channel: what it sent and was not delivered will not be.
+    /// Extended profile.
+    StreamReset {
+        /// Whose stream.
+        connection: ConnectionId,
+        /// The stream's channel.
+        channel: u8,
+        /// What its application says of it.
+        code: u16,
     },
     /// Something went wrong on a connection of an authenticated peer. It ends next.
     Error {
@@ -51,8 +76,11 @@ impl Event {
     pub fn connection(&self) -> ConnectionId {
         match self {
             Event::Connected { connection }
+            | Event::Authorize { connection }
             | Event::ConnectFailed { connection, .. }
             | Event::Message { connection, .. }
+            | Event::StreamFinished { connection, .. }
+            | Event::StreamReset { connection, .. }
             | Event::Error { connection, .. }
             | Event::Disconnected { connection, .. } => *connection,
         }

@@ -2,12 +2,16 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod connect_token;
 #[cfg(doctest)]
 mod documents;
 mod error;
 mod event;
 mod id;
+mod identity;
+mod known_hosts;
 mod payload;
+mod profile;
 pub mod proto;
 mod shell;
 pub mod sim;
@@ -20,11 +24,21 @@ pub use fastwire_crypto as crypto;
 pub use fastwire_reliability as reliability;
 pub use fastwire_wire as wire;
 
+#[doc(hidden)]
+pub use self::config::Counters;
 pub use self::config::{ClientConfig, Limits, ServerConfig};
-pub use self::error::{ConfigError, ConnectError, ConnectionError, SendError, UnknownConnection};
+pub use self::connect_token::{
+    ConnectToken, ConnectTokenKey, TOKEN_USER_DATA, TokenClaims, TokenError, TokenKeys,
+};
+pub use self::error::{
+    ConfigError, ConnectError, ConnectionError, SendError, StreamError, UnknownConnection,
+};
 pub use self::event::{ConnectionState, DisconnectReason, Event};
 pub use self::id::ConnectionId;
+pub use self::identity::{Identity, IdentityError, fingerprint};
+pub use self::known_hosts::{KnownHosts, KnownHostsError, Trust};
 pub use self::payload::Payload;
+pub use self::profile::{ClientProfile, PreSharedKey, Profile, ServerProfile};
 #[cfg(feature = "tokio")]
 pub use self::shell::asynchronous::{self, AsyncClient, AsyncConnection, AsyncServer};
 pub use self::shell::{

@@ -34,7 +34,7 @@ pub struct ConnectionStats {
     pub messages_sent: u64,
     /// Messages delivered to the application.
     pub messages_received: u64,
-    /// Congestion window in packets; `None` = unlimited.
+    /// Congestion window in packets (of 1200 bytes, where the controller counts bytes); `None` = unlimited.
     pub congestion_window: Option<u32>,
     /// Reliable bytes in flight.
     pub bytes_in_flight: u64,
@@ -77,6 +77,8 @@ pub struct ConnectionStats {
     pub migrations: u64,
     /// Bytes held for partial and undelivered messages.
     pub memory_held: u64,
+    /// The largest UDP payload sent: what the path was found to carry (extended profile, RFC 8899), else `mtu`.
+    pub path_mtu: usize,
 }
 
 /// What an endpoint has done so far, over all its connections.
@@ -107,6 +109,14 @@ pub struct EndpointStats {
     pub key_agreements: u64,
     /// Key agreements refused because the budget was used up.
     pub key_agreements_refused: u64,
+    /// RESPONSE packets of the extended profile received.
+    pub responses_received: u64,
+    /// Of these, the ones whose cookie was not ours, not for that address, or too old.
+    pub cookies_refused: u64,
+    /// Of these, the ones whose connect token did not open, had expired, or was for another server.
+    pub tokens_refused: u64,
+    /// Of these, the ones that did not open under the keys agreed.
+    pub responses_forged: u64,
     /// Connections established.
     pub connections_established: u64,
     /// Connections ended.

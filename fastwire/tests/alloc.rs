@@ -5,6 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -67,7 +68,7 @@ type Core = Endpoint<Aead, BuiltinCompressor, BuiltinController>;
 
 fn parts(mode: CongestionMode) -> Parts<Aead, BuiltinCompressor, BuiltinController> {
     Parts {
-        suites: Box::new(BuiltinSuites),
+        suites: Arc::new(BuiltinSuites),
         compressor: BuiltinCompressor::new(&CompressionConfig::default()).expect("compression"),
         controllers: Box::new(BuiltinControllers::new(mode)),
     }
@@ -203,7 +204,8 @@ fn the_steady_path_allocates_nothing_per_packet() {
                 "{:?}",
                 bench.delivered
             );
-            assert!(packets > 20_000);
+            // many messages in a packet: few packets carry the 12 000 of either side
+            assert!(packets > 3000);
             assert!(made <= STRAY, "{made} allocations in {packets} packets");
         }
     }
@@ -230,9 +232,9 @@ fn an_idle_connection_costs_a_server_little_memory() {
             client
         })
         .collect();
-    // Three seconds: the handshakes, then heartbeats alone.
-    for _ in 0..300 {
-        now += Duration::from_millis(10);
+    // The handshakes, then heartbeats alone, until the cookies of the handshakes are forgotten.
+    for turn in 0..900 {
+        now += Duration::from_millis(if turn < 300 { 10 } else { 20 });
         let mut datagrams: Vec<(u32, BytesMut)> = Vec::new();
         for (number, client) in (0u32..).zip(&mut clients) {
             client.handle_timeout(now);

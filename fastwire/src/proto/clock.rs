@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 /// laptop that slept and a clock that jumped are not five seconds of the peer's silence.
 pub(crate) const MAX_GAP: Duration = Duration::from_secs(1);
 
+/// After a gap longer than this a client asks at once whether its connection still stands: the machine may have slept,
+/// and the network around it may be another.
+const PAUSE: Duration = Duration::from_secs(3);
+
 /// A deadline is never told to the shell as farther away than this, so that an idle endpoint that is
 /// driven on time never loses time to [`MAX_GAP`].
 const MAX_SLEEP: Duration = Duration::from_millis(900);
@@ -16,19 +20,27 @@ const MAX_SLEEP: Duration = Duration::from_millis(900);
 pub(crate) struct Clock {
     outside: Instant,
     inside: Instant,
+    /// There was a gap longer than [`PAUSE`].
+    paused: bool,
 }
 
 impl Clock {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { outside: now, inside: now }
+        Self { outside: now, inside: now, paused: false }
     }
 
     /// Takes the shell's time and gives the endpoint's.
     pub(crate) fn advance(&mut self, now: Instant) -> Instant {
-        let gap = now.saturating_duration_since(self.outside).min(MAX_GAP);
+        let gap = now.saturating_duration_since(self.outside);
+        self.paused |= gap > PAUSE;
         self.outside = now;
-        self.inside += gap;
+        self.inside += gap.min(MAX_GAP);
         self.inside
+    }
+
+    /// Whether there was a long gap since this was last asked.
+    pub(crate) fn take_gap(&mut self) -> bool {
+        std::mem::take(&mut self.paused)
     }
 
     /// The endpoint's time at the last call.
@@ -53,6 +65,18 @@ mod tests {
         for ms in 0..5_000 {
             assert_eq!(clock.advance(start + Duration::from_millis(ms)), start + Duration::from_millis(ms));
         }
+    }
+
+    #[test]
+    fn long_gaps_are_told_once() {
+        let start = Instant::now();
+        let mut clock = Clock::new(start);
+        clock.advance(start + PAUSE);
+        assert!(!clock.take_gap());
+        clock.advance(start + PAUSE * 2 + Duration::from_millis(1));
+        assert_eq!((clock.take_gap(), clock.take_gap()), (true, false));
+        clock.advance(start);
+        assert!(!clock.take_gap(), "backward is no gap");
     }
 
     #[test]

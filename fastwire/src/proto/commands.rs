@@ -7,17 +7,22 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fastwire_compress::{Algorithm, Compressed, Compressor, Encoding};
 use fastwire_congestion::CongestionController;
-use fastwire_crypto::{Cipher, CipherSuite, KeyPair};
+use fastwire_crypto::{Cipher, CipherSuite, KeyPair, PublicKey};
 use fastwire_reliability::ReceiveQuality;
-use fastwire_wire::{Features, FragmentFlags};
+use fastwire_reliability::extended::Undelivered;
+use fastwire_wire::{Control, Features, FragmentFlags, Reject, RejectReason};
 
-use super::handshake::client::{ClientHandshake, SocketRequest};
+use super::connection::Farewell;
+use super::handshake::client::{ClientHandshake, HandshakeDatagram, SocketRequest};
+use super::handshake::offer::{Offer, bare_refusal};
+use super::transmit::Route;
 use super::{Endpoint, Side};
+use crate::config::Counters;
 use crate::payload::Payload;
 use crate::transport::SocketId;
 use crate::{
-    ConnectError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, EndpointStats, SendError,
-    UnknownConnection,
+    ConnectError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, EndpointStats, Profile,
+    SendError, TokenClaims, UnknownConnection,
 };
 
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
@@ -35,12 +40,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             return Err(ConnectError::AlreadyConnected(id));
         }
         let first = *remotes.first().ok_or(ConnectError::NoAddress)?;
-        let keys = KeyPair::from_secret(self.entropy.bytes());
+        let offer = Offer::draw(&self.config, &mut self.entropy);
         let timeout = self.config.handshake_timeout;
-        let handshake = ClientHandshake::new(remotes, self.home, keys, timeout, now);
+        let handshake = ClientHandshake::new(remotes, self.home, offer, timeout, now);
         let id = self.add_connection((self.home, first), now);
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.handshake = handshake.map(Box::new);
+            connection.common.handshake = handshake.map(Box::new);
         }
         self.with_connection(id, |_, _| {});
         Ok(id)
@@ -88,8 +93,23 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         channel: u8,
         may_compress: bool,
     ) -> Result<(), SendError> {
+        if self.config.channel_layout.stream_opener(channel).is_some() {
+            return Err(SendError::StreamChannel(channel));
+        }
+        self.queue_bytes(now, id, message, channel, may_compress)
+    }
+
+    /// Queues what may be a message or a part of a stream.
+    pub(super) fn queue_bytes(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        message: Bytes,
+        channel: u8,
+        may_compress: bool,
+    ) -> Result<(), SendError> {
         let connection = self.connections.get(id).ok_or(SendError::ConnectionClosed)?;
-        let method = connection.session().map(|session| session.compression);
+        let method = connection.compression();
         let may_compress = may_compress && !self.config.uncompressed_channels.contains(&channel);
         let method = method.filter(|method| may_compress && method.algorithm != Algorithm::None);
         let mut content = FragmentFlags::EMPTY;
@@ -118,13 +138,75 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
     }
 
+    /// Lets a client in that [`Event::Authorize`](crate::Event::Authorize) told of.
+    ///
+    /// # Errors
+    /// [`UnknownConnection`] if it does not wait for that: it was answered, or gave up.
+    pub fn accept(&mut self, now: Instant, id: ConnectionId) -> Result<(), UnknownConnection> {
+        self.clock.advance(now);
+        self.waiting_client(id)?;
+        self.with_connection(id, |connection, _| connection.let_in());
+        Ok(())
+    }
+
+    /// Turns a client away that [`Event::Authorize`](crate::Event::Authorize) told of. It sees
+    /// [`ConnectError::NotAuthorised`].
+    ///
+    /// # Errors
+    /// [`UnknownConnection`] if it does not wait for an answer.
+    pub fn refuse(&mut self, now: Instant, id: ConnectionId) -> Result<(), UnknownConnection> {
+        self.clock.advance(now);
+        let (path, nonce) = self.waiting_client(id)?;
+        let reject = Control::Reject(Reject { reason: RejectReason::NOT_AUTHORISED });
+        let Route { socket, remote, source } = path;
+        self.answer(HandshakeDatagram { socket, remote, source, bytes: bare_refusal(&reject, nonce) });
+        self.stats.rejected += 1;
+        self.with_connection(id, |connection, env| connection.end(DisconnectReason::Rejected, env));
+        Ok(())
+    }
+
+    /// The way to, and nonce of, a client that waits to be let in.
+    fn waiting_client(&self, id: ConnectionId) -> Result<(Route, [u8; 8]), UnknownConnection> {
+        let connection = self.connections.get(id).ok_or(UnknownConnection(id))?;
+        let waits = connection.extended().filter(|extended| extended.awaits_verdict());
+        let nonce = waits.ok_or(UnknownConnection(id))?.client_nonce();
+        Ok((connection.route(), nonce))
+    }
+
+    /// What a client's application sent to be let in: at most 512 bytes, empty if it sent nothing. `None`: no connection of the
+    /// extended profile.
+    pub fn client_auth(&self, id: ConnectionId) -> Option<&Bytes> {
+        Some(self.connections.get(id)?.extended()?.auth())
+    }
+
+    /// What a client's connect token says; `None` if it had none.
+    pub fn token_claims(&self, id: ConnectionId) -> Option<&TokenClaims> {
+        self.connections.get(id)?.extended()?.claims()
+    }
+
+    /// The server's identity key, pinned or learned, on either end of an extended connection. Who stores it and pins it the next
+    /// time knows that it is the same server.
+    pub fn server_key(&self, id: ConnectionId) -> Option<PublicKey> {
+        Some(PublicKey::from(self.connections.get(id)?.extended()?.server_key()))
+    }
+
+    /// Which profile a connection speaks; `None` while that is open.
+    pub fn profile(&self, id: ConnectionId) -> Option<Profile> {
+        let connection = self.connections.get(id)?;
+        match (connection.extended(), connection.session()) {
+            (Some(_), _) => Some(Profile::Extended),
+            (None, Some(_)) => Some(Profile::Base),
+            (None, None) => None,
+        }
+    }
+
     /// Closes a connection gracefully: queued reliable messages leave first, for at most the linger time;
     /// then the peer is told. Never blocks. `Disconnected` tells when it is over.
     ///
     /// # Errors
     /// [`UnknownConnection`] if it is over already.
     pub fn close(&mut self, now: Instant, id: ConnectionId) -> Result<(), UnknownConnection> {
-        self.close_with(now, id, DisconnectReason::Graceful, self.config.linger)
+        self.close_with(now, id, DisconnectReason::Graceful, Farewell::default(), self.config.linger)
     }
 
     /// Closes a connection without waiting for what is queued.
@@ -132,17 +214,47 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// # Errors
     /// [`UnknownConnection`] if it is over already.
     pub fn close_now(&mut self, now: Instant, id: ConnectionId) -> Result<(), UnknownConnection> {
-        self.close_with(now, id, DisconnectReason::Graceful, Duration::ZERO)
+        self.close_with(now, id, DisconnectReason::Graceful, Farewell::default(), Duration::ZERO)
     }
 
-    /// Throws a client out. `text` says why, in the server's log; the base profile has no room for it on
-    /// the wire, so a text the client shall read is sent as a message before.
+    /// Closes a connection as [`close`](Self::close) does and has the peer told why: a code of the application's own and a
+    /// text of at most 255 bytes, which [`farewell`](Self::farewell) shows there. The base profile has no room for either.
+    ///
+    /// # Errors
+    /// [`UnknownConnection`] if it is over already.
+    pub fn close_saying(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        code: u16,
+        text: &str,
+    ) -> Result<(), UnknownConnection> {
+        let farewell = Farewell { code, text: text.to_owned(), ..Farewell::default() };
+        self.close_with(now, id, DisconnectReason::Graceful, farewell, self.config.linger)
+    }
+
+    /// What the peer said when it closed: a code of its application's own and a text. To be asked after `Disconnected`, before
+    /// the next event is polled; 0 and nothing where it said nothing.
+    pub fn farewell(&self, id: ConnectionId) -> Option<(u16, &str)> {
+        let farewell = &self.ended.get(id)?.farewell;
+        Some((farewell.code, &farewell.text))
+    }
+
+    /// The reliable messages that a connection could not deliver: sent or queued, and not wholly acknowledged, oldest first on
+    /// each channel. To be asked after `Disconnected`, before the next event is polled. Extended profile.
+    pub fn undelivered(&self, id: ConnectionId) -> &[Undelivered] {
+        self.ended.get(id).map_or(&[], |ended| &ended.undelivered)
+    }
+
+    /// Throws a client out. `text` says why, in the server's log and (at most 255 bytes) to an extended peer; the base profile
+    /// has no room for it on the wire, so a text the client shall read is sent as a message before.
     ///
     /// # Errors
     /// [`UnknownConnection`] if it is over already.
     pub fn kick(&mut self, now: Instant, id: ConnectionId, text: &str) -> Result<(), UnknownConnection> {
         tracing::info!(connection = %id, text, "kicked");
-        self.close_with(now, id, DisconnectReason::Kicked, Duration::ZERO)
+        let farewell = Farewell { text: text.to_owned(), ..Farewell::default() };
+        self.close_with(now, id, DisconnectReason::Kicked, farewell, Duration::ZERO)
     }
 
     fn close_with(
@@ -150,11 +262,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         now: Instant,
         id: ConnectionId,
         reason: DisconnectReason,
+        farewell: Farewell,
         linger: Duration,
     ) -> Result<(), UnknownConnection> {
         let now = self.clock.advance(now);
         self.connections.get(id).ok_or(UnknownConnection(id))?;
-        self.with_connection(id, |connection, env| connection.close(reason, linger, now, env));
+        self.with_connection(id, |connection, env| connection.close(reason, farewell, linger, now, env));
         Ok(())
     }
 
@@ -164,8 +277,8 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         self.with_connection(id, |connection, env| connection.end(DisconnectReason::Graceful, env));
     }
 
-    /// Moves a client's connection to a new local socket, as after a change of network. Needs connection
-    /// migration, agreed by both sides.
+    /// Moves a client's connection to a new local socket, as after a change of network. In the base profile that needs
+    /// connection migration, agreed by both sides.
     ///
     /// # Errors
     /// [`RebindError`].
@@ -175,21 +288,29 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         if connection.side() != Side::Client || connection.state() != ConnectionState::Connected {
             return Err(RebindError::NotConnected);
         }
-        connection.migration_token().ok_or(RebindError::MigrationOff)?;
+        if !connection.can_rebind() {
+            return Err(RebindError::MigrationOff);
+        }
+        self.move_to_new_socket(id, now);
+        Ok(())
+    }
+
+    /// Opens another socket and goes on over it.
+    pub(super) fn move_to_new_socket(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = self.connections.get(id) else { return };
         let socket = SocketId(self.next_socket);
         self.next_socket = self.next_socket.wrapping_add(1).max(1);
         let remote = connection.remote();
         self.socket_requests.push_back(SocketRequest::Open { socket, remote });
         self.home = socket;
         self.with_connection(id, |connection, _| connection.rebind(socket, now));
-        Ok(())
     }
 
     /// Stops (`true`) or resumes (`false`) delivering messages of a connection. While it is paused they
     /// stay in the connection's receive budget, and a full budget slows the peer down.
     pub fn pause(&mut self, id: ConnectionId, paused: bool) {
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.is_paused = paused;
+            connection.common.is_paused = paused;
             self.mark_deliverable(id);
         }
     }
@@ -224,14 +345,23 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         self.connections.len()
     }
 
-    /// Whether a server has an established connection with the peer at this address.
+    /// Whether the peer at this address has proved to a server that it is there: by a connection, or in the extended profile by
+    /// a cookie it was sent. Costs a look
+    /// at every connection where the extended profile is spoken: for tests and tools.
     pub fn has_connection_at(&self, remote: SocketAddr) -> bool {
+        let extended = |id| {
+            self.connections
+                .get(id)
+                .is_some_and(|c: &super::connection::Connection<C, G>| c.remote() == remote && c.is_proved())
+        };
         self.router.as_ref().is_some_and(|router| router.addresses.contains_key(&remote))
+            || (self.config.extended.spoken && self.connections.ids().any(extended))
     }
 
-    /// How many handshakes wait for their RESPONSE.
+    /// How many handshakes are under way at a server: those that wait for their RESPONSE (base profile), and half-open
+    /// connections, which wait for the first packet of their client (extended profile).
     pub fn pending_handshakes(&self) -> usize {
-        self.router.as_ref().map_or(0, |router| router.pending.len())
+        self.router.as_ref().map_or(0, |router| router.pending.len() + router.half_open())
     }
 
     /// Where a connection stands; `Disconnected` for an id that names none.
@@ -280,7 +410,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
     /// The cipher suite a connection agreed on.
     pub fn cipher_suite(&self, id: ConnectionId) -> Option<CipherSuite> {
-        Some(self.connections.get(id)?.session()?.suite)
+        self.connections.get(id)?.suite()
     }
 
     /// The token by which the server finds a connection whose client moved; `None` without migration.
@@ -300,7 +430,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// The application's own data of a connection.
     pub fn user_data(&self, id: ConnectionId) -> Option<&(dyn Any + Send)> {
         match self.connections.get(id) {
-            Some(connection) => connection.user_data.as_deref(),
+            Some(connection) => connection.common.user_data.as_deref(),
             None => self.ended.get(id)?.user_data.as_deref(),
         }
     }
@@ -308,9 +438,23 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// The application's own data of a connection, to change or replace.
     pub fn user_data_mut(&mut self, id: ConnectionId) -> Option<&mut Option<Box<dyn Any + Send>>> {
         match self.connections.get_mut(id) {
-            Some(connection) => Some(&mut connection.user_data),
+            Some(connection) => Some(&mut connection.common.user_data),
             None => Some(&mut self.ended.get_mut(id)?.user_data),
         }
+    }
+
+    /// Tells a server what time it is, in seconds since 1970, for the expiry of connect tokens. Needed again after a gap in
+    /// driving it, which its own clock does not count. Without it no token is good.
+    pub fn set_unix_time(&mut self, now: Instant, seconds: u64) {
+        let now = self.clock.advance(now);
+        if let Some(router) = &mut self.router {
+            router.gate.set_unix_time(seconds, now);
+        }
+    }
+
+    /// A server's identity key, for clients to pin; `None` for a client.
+    pub fn identity_key(&self) -> Option<PublicKey> {
+        self.router.as_ref().map(|router| router.gate.public_key())
     }
 
     /// Counts a send that the socket refused. The datagrams count as lost on the way.
@@ -326,6 +470,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         self.entropy.script(values);
     }
 
+    /// Starts the counters of connections to come elsewhere; both ends must agree. Only for tests.
+    #[doc(hidden)]
+    pub fn script_counters(&mut self, counters: Counters) {
+        self.config.counters = counters;
+    }
+
     /// Fixes a server's key pair. Only for tests.
     #[doc(hidden)]
     pub fn script_server_key(&mut self, secret: [u8; 32]) {
@@ -337,7 +487,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// What compression and framing a connection agreed on. Only for tests.
     #[doc(hidden)]
     pub fn features_of(&self, id: ConnectionId) -> Option<Features> {
-        Some(self.connections.get(id)?.session()?.features())
+        self.connections.get(id)?.features()
     }
 }
 

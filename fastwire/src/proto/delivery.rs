@@ -6,6 +6,7 @@ use fastwire_compress::{Compressor, Encoding, MAX_DECOMPRESSED_SIZE};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::Cipher;
 use fastwire_reliability::Delivery;
+use fastwire_reliability::extended::Incoming;
 use fastwire_wire::FragmentFlags;
 
 use super::Endpoint;
@@ -14,31 +15,45 @@ use crate::{ConnectionId, Event};
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     pub(super) fn mark_deliverable(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id)
-            && !connection.is_deliverable
-            && !connection.is_paused
+            && !connection.common.is_deliverable
+            && !connection.common.is_paused
         {
-            connection.is_deliverable = true;
+            connection.common.is_deliverable = true;
             self.deliverable.push_back(id);
         }
     }
 
     pub(super) fn next_message(&mut self, id: ConnectionId) -> Option<Event> {
         loop {
-            let connection = self.connections.get_mut(id).filter(|connection| !connection.is_paused)?;
-            let delivery = connection.poll_delivery()?;
-            if let Some(message) = self.expand(id, delivery) {
-                return Some(message);
+            let connection =
+                self.connections.get_mut(id).filter(|connection| !connection.common.is_paused)?;
+            let incoming = connection.poll_delivery()?;
+            if let Some(event) = self.event_of(id, incoming) {
+                return Some(event);
             }
         }
     }
 
     /// The messages that a connection still holds become events, so that they come before its end.
     pub(super) fn drain_messages(&mut self, id: ConnectionId) {
-        while let Some(delivery) =
+        if let Some(extended) = self.connections.get_mut(id).and_then(|connection| connection.extended_mut())
+        {
+            extended.unpause_all();
+        }
+        while let Some(incoming) =
             self.connections.get_mut(id).and_then(|connection| connection.poll_delivery())
         {
-            let message = self.expand(id, delivery);
-            self.events.extend(message);
+            let event = self.event_of(id, incoming);
+            self.events.extend(event);
+        }
+    }
+
+    fn event_of(&mut self, connection: ConnectionId, incoming: Incoming) -> Option<Event> {
+        match incoming {
+            Incoming::Message(delivery) => self.expand(connection, delivery),
+            Incoming::Finished { channel } => Some(Event::StreamFinished { connection, channel }),
+            Incoming::Reset { channel, code } => Some(Event::StreamReset { connection, channel, code }),
+            _ => None,
         }
     }
 

@@ -4,6 +4,9 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use fastwire_reliability::extended::Undelivered;
+
+use super::connection::Farewell;
 use crate::{ConnectionId, ConnectionStats};
 
 /// What can still be asked about a connection while its `Disconnected` is on its way.
@@ -11,6 +14,8 @@ pub(crate) struct Ended {
     pub(crate) id: ConnectionId,
     pub(crate) remote: SocketAddr,
     pub(crate) stats: ConnectionStats,
+    pub(crate) farewell: Farewell,
+    pub(crate) undelivered: Vec<Undelivered>,
     pub(crate) user_data: Option<Box<dyn Any + Send>>,
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 use fastwire_compress::Compressor;
 use fastwire_congestion::{CongestionController, ControllerFactory, PathInfo};
+use fastwire_crypto::extended::sha256;
 use fastwire_crypto::{Cipher, CipherSuites, KeyPair};
 use fastwire_reliability::Outcome;
 
@@ -21,13 +23,14 @@ use super::slab::Slab;
 use super::transmit::TransmitBuf;
 use super::{Side, client};
 use crate::config::{ClientConfig, CommonConfig, ServerConfig};
+use crate::identity::Identity;
 use crate::transport::{ChunkPool, RecvMeta, SocketId, Transmit};
 use crate::{ConfigError, ConnectError, ConnectionId, DisconnectReason, EndpointStats, Event};
 
 /// The exchangeable parts of an endpoint.
 pub struct Parts<C, Z, G> {
-    /// Makes ciphers from negotiated suites and keys.
-    pub suites: Box<dyn CipherSuites<Cipher = C>>,
+    /// Makes ciphers from negotiated suites and keys; shared, because keys of an extended connection change as it goes on.
+    pub suites: Arc<dyn CipherSuites<Cipher = C>>,
     /// Compresses and expands messages.
     pub compressor: Z,
     /// Makes a congestion controller for each connection.
@@ -79,11 +82,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     ) -> Result<Self, ConfigError> {
         let mut endpoint = Self::new(config.common()?, Side::Server, parts, seed, now);
         let keys = KeyPair::from_secret(endpoint.entropy.bytes());
+        let identity = identity_of(&endpoint.config, &seed);
         endpoint.router = Some(Router::new(
             &endpoint.config,
             config.max_connections,
             config.require_application_version,
-            keys,
+            (keys, identity),
             now,
         ));
         Ok(endpoint)
@@ -151,13 +155,17 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let now = self.clock.advance(now);
         if let Some(router) = &mut self.router {
             self.stats.handshakes_expired += router.pending.expire(now, self.config.handshake_timeout);
+            router.gate.expire(now);
+        }
+        if self.clock.take_gap() && self.side == Side::Client {
+            client::handle_gap(self, now);
         }
         while let Some((at, id)) = self.deadlines.pop_due(now) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            if connection.scheduled != Some(at) {
+            if connection.common.scheduled != Some(at) {
                 continue;
             }
-            connection.scheduled = None;
+            connection.common.scheduled = None;
             if self.side == Side::Client {
                 client::handle_timeout(self, id, now);
             }
@@ -183,7 +191,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 None => {
                     self.deliverable.pop_front();
                     if let Some(connection) = self.connections.get_mut(id) {
-                        connection.is_deliverable = false;
+                        connection.common.is_deliverable = false;
                     }
                 }
             }
@@ -205,7 +213,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 self.ready.push_back(id);
             } else {
                 if let Some(connection) = self.connections.get_mut(id) {
-                    connection.is_ready = false;
+                    connection.common.is_ready = false;
                 }
                 self.reschedule(id);
             }
@@ -252,10 +260,15 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     }
 
     pub(super) fn add_connection(&mut self, path: (SocketId, SocketAddr), now: Instant) -> ConnectionId {
-        let info = PathInfo::new(now, self.config.mtu as u16).with_initial_window(self.config.initial_cwnd);
-        let controller = self.parts.controllers.make(&info);
+        let controller = self.controller(false, now);
         let (side, config) = (self.side, &self.config);
         self.connections.insert(Connection::new(side, path, controller, config, now))
+    }
+
+    /// A congestion controller for a new connection. `extended`: its profile.
+    pub(super) fn controller(&self, extended: bool, now: Instant) -> G {
+        let path = PathInfo::new(now, self.config.mtu as u16).with_initial_window(self.config.initial_cwnd);
+        self.parts.controllers.make(&path.with_extended(extended))
     }
 
     /// Calls into a connection, then acts upon what changed. The connection is looked at again for
@@ -270,11 +283,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             config: &self.config,
             outcome: &mut self.outcome,
             changes: &mut self.changes,
+            entropy: &mut self.entropy,
             may_move: false,
         };
         call(connection, &mut env);
-        if !connection.is_ready {
-            connection.is_ready = true;
+        if !connection.common.is_ready {
+            connection.common.is_ready = true;
             self.ready.push_back(id);
         }
         self.apply_changes(id);
@@ -295,6 +309,17 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 }
                 Change::Ended(reason) => self.on_ended(id, reason),
                 Change::Moved { from } => self.on_moved(id, from),
+                Change::LastWords(datagram) => self.answer(datagram),
+                Change::NewId(cid) => {
+                    if let Some(router) = &mut self.router {
+                        router.ids.insert(cid, id);
+                    }
+                }
+                Change::IdDone(cid) => {
+                    if let Some(router) = &mut self.router {
+                        router.ids.remove(&cid);
+                    }
+                }
                 Change::SocketDone(socket) => self.socket_requests.push_back(SocketRequest::Close { socket }),
             }
         }
@@ -307,7 +332,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let Some(connection) = self.connections.get(id) else { return };
         self.home = connection.socket();
         if let Some(router) = &mut self.router {
-            router.addresses.insert(connection.remote(), id);
+            // An extended connection is never found by its address (PROTOCOL B4).
+            match connection.extended() {
+                Some(extended) => router.confirm_cookie(&extended.cookie()),
+                None => drop(router.addresses.insert(connection.remote(), id)),
+            }
             if let Some(token) = connection.migration_token() {
                 router.tokens.insert(token, id);
             }
@@ -328,6 +357,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     pub(super) fn on_ended(&mut self, id: ConnectionId, reason: DisconnectReason) {
         self.drain_messages(id);
         let Some(mut connection) = self.connections.remove(id) else { return };
+        self.deadlines.forget(id, connection.common.scheduled);
         if let Some(router) = &mut self.router {
             if router.addresses.get(&connection.remote()) == Some(&id) {
                 router.addresses.remove(&connection.remote());
@@ -335,14 +365,20 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             if let Some(token) = connection.migration_token() {
                 router.tokens.remove(&token);
             }
+            if let Some(extended) = connection.extended() {
+                for cid in extended.ids() {
+                    router.ids.remove(&cid);
+                }
+                router.release_cookie(&extended.cookie());
+            }
         }
-        if let Some(handshake) = &connection.handshake {
+        if let Some(handshake) = &connection.common.handshake {
             let sockets = handshake.sockets().filter(|socket| *socket != self.home);
             self.socket_requests.extend(sockets.map(|socket| SocketRequest::Close { socket }));
         }
         let retiring = connection.retiring_sockets().map(|socket| SocketRequest::Close { socket });
         self.socket_requests.extend(retiring);
-        if connection.session().is_some() {
+        if connection.is_known() {
             tracing::debug!(connection = %id, remote = %connection.remote(), %reason, "disconnected");
             self.stats.connections_ended += 1;
             self.events.push_back(Event::Disconnected { connection: id, reason });
@@ -350,10 +386,22 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 id,
                 remote: connection.remote(),
                 stats: connection.stats(self.clock.now()),
-                user_data: connection.user_data.take(),
+                farewell: connection.take_told(),
+                undelivered: connection.undelivered(),
+                user_data: connection.common.user_data.take(),
             });
-        } else {
+        } else if self.side == Side::Client {
             self.events.push_back(Event::ConnectFailed { connection: id, error: ConnectError::Closed });
         }
     }
+}
+
+/// The server's configured identity, or else one that follows from the seed.
+fn identity_of(config: &CommonConfig, seed: &[u8; 32]) -> Identity {
+    config.extended.identity.clone().unwrap_or_else(|| {
+        if config.extended.spoken {
+            tracing::warn!("no identity is loaded: this server makes itself a new key, and pins of it will not survive a restart");
+        }
+        Identity::from_secret(sha256(&[&b"fastwire identity"[..], seed].concat()))
+    })
 }

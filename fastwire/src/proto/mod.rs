@@ -24,11 +24,13 @@ mod ended;
 mod endpoint;
 mod entropy;
 mod handshake;
+mod id_map;
 mod router;
 mod routing;
 mod sending;
 mod session;
 mod slab;
+mod streams;
 mod transmit;
 
 pub use self::commands::RebindError;

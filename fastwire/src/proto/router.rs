@@ -5,18 +5,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fastwire_compress::Algorithm;
-use fastwire_crypto::{CipherSuite, KeyPair};
+use fastwire_crypto::{Cipher, CipherSuite, CipherSuites, KeyPair};
 use fastwire_wire::{
     CONTROL_PREFIX, Connect, Control, Features, PROTOCOL_VERSION, Reject, RejectReason, VersionMismatch,
 };
 
 use super::entropy::Entropy;
 use super::handshake::budget::Budget;
-use super::handshake::client::{HandshakeDatagram, bare, dictionary_hash, our_compression};
+use super::handshake::client::{HandshakeDatagram, our_compression, same_compression};
+use super::handshake::extended::server::{Asked, Gate, Judgement, ResponseOutcome};
+use super::handshake::offer::{bare, bare_refusal};
 use super::handshake::pending::{Pending, PendingTable};
+use super::id_map::IdMap;
 use super::session::{Terms, UNCOMPRESSED};
 use crate::config::CommonConfig;
+use crate::identity::Identity;
 use crate::transport::RecvMeta;
 use crate::{ConnectionId, EndpointStats};
 
@@ -38,31 +41,37 @@ pub(crate) struct Arrival<'a> {
 pub(crate) struct Router<C> {
     pub(crate) addresses: HashMap<SocketAddr, ConnectionId>,
     pub(crate) tokens: HashMap<[u8; 8], ConnectionId>,
+    /// Connections of the extended profile by the ids they gave out.
+    pub(crate) ids: IdMap,
     pub(crate) pending: PendingTable<C>,
     pub(crate) agreements: Budget,
     bans: HashSet<IpAddr>,
     keys: Arc<KeyPair>,
     keys_made: Instant,
+    /// What the extended profile keeps before there is a connection.
+    pub(crate) gate: Gate,
     pub(crate) max_connections: usize,
     require_application_version: bool,
 }
 
-impl<C> Router<C> {
+impl<C: Cipher> Router<C> {
     pub(crate) fn new(
         config: &CommonConfig,
         max_connections: usize,
         require_application_version: bool,
-        keys: KeyPair,
+        (keys, identity): (KeyPair, Identity),
         now: Instant,
     ) -> Self {
         Self {
             addresses: HashMap::new(),
             tokens: HashMap::new(),
+            ids: IdMap::default(),
             pending: PendingTable::new(&config.limits),
             agreements: Budget::new(config.limits.key_agreements_per_second, now),
             bans: HashSet::new(),
             keys: Arc::new(keys),
             keys_made: now,
+            gate: Gate::new(config, identity, now),
             max_connections,
             require_application_version,
         }
@@ -83,10 +92,12 @@ impl<C> Router<C> {
         self.keys = Arc::new(keys);
     }
 
-    /// Answers CONNECT: with CHALLENGE, or with why not. Costs an entry, never a key agreement.
+    /// Answers CONNECT: with CHALLENGE, or with why not. Costs an entry in the base profile and nothing in the extended one;
+    /// never a key agreement.
     pub(crate) fn handle_connect(
         &mut self,
         connect: Connect,
+        datagram: &[u8],
         arrival: Arrival<'_>,
         connections: usize,
         config: &CommonConfig,
@@ -94,19 +105,97 @@ impl<C> Router<C> {
     ) -> Option<HandshakeDatagram> {
         let Arrival { meta, len, .. } = arrival;
         stats.connects_received += 1;
-        let answer = match self.refusal(&connect, meta, connections, config) {
-            Some(refusal) => {
+        let asked = Asked::of_datagram(datagram).filter(|_| config.extended.spoken);
+        let challenged = match self.refusal(&connect, meta, connections, config) {
+            Some(refusal) => Err(refusal),
+            None => match &asked {
+                Some(asked) => self
+                    .gate
+                    .challenge(asked, meta.remote, config, entropy, arrival.now)
+                    .map_err(|reason| Control::Reject(Reject { reason })),
+                None if config.extended.base => {
+                    Ok(bare(&self.challenge(connect, arrival, config, (entropy, stats))))
+                }
+                // Nobody gets in here without proof that the base profile has no words for.
+                None => Err(Control::Reject(Reject { reason: RejectReason::NOT_AUTHORISED })),
+            },
+        };
+        let bytes = match challenged {
+            Ok(challenge) => {
+                stats.challenges_sent += 1;
+                challenge
+            }
+            Err(refusal) => {
                 tracing::debug!(remote = %meta.remote, ?refusal, "client turned away");
                 stats.rejected += 1;
-                refusal
-            }
-            None => {
-                stats.challenges_sent += 1;
-                self.challenge(connect, arrival, config, (entropy, stats))
+                match asked {
+                    Some(asked) => bare_refusal(&refusal, asked.trailer.client_nonce),
+                    None => bare(&refusal),
+                }
             }
         };
-        let bytes = bare(&answer);
         (bytes.len() <= AMPLIFICATION * len).then(|| answer_to(meta, bytes))
+    }
+
+    /// Judges a RESPONSE of the extended profile, cheapest checks first.
+    pub(crate) fn handle_response(
+        &mut self,
+        datagram: &[u8],
+        arrival: Arrival<'_>,
+        connections: usize,
+        config: &CommonConfig,
+        suites: &Arc<dyn CipherSuites<Cipher = C>>,
+        (entropy, stats): (&mut Entropy, &mut EndpointStats),
+    ) -> ResponseOutcome {
+        if !config.extended.spoken {
+            stats.malformed_handshakes += 1;
+            return ResponseOutcome::Ignored;
+        }
+        let Arrival { meta, now, .. } = arrival;
+        let refusal = if self.bans.contains(&meta.remote.ip().to_canonical()) {
+            Some(RejectReason::BANNED)
+        } else {
+            (connections >= self.max_connections).then_some(RejectReason::SERVER_FULL)
+        };
+        let path = (meta.remote, now);
+        let (agreements, books) = (&mut self.agreements, (entropy, &mut *stats));
+        match self.gate.judge(datagram, path, refusal, agreements, (config, suites), books) {
+            Judgement::Ignored => ResponseOutcome::Ignored,
+            Judgement::Again(id) => ResponseOutcome::Again(id),
+            Judgement::Accepted(agreed) => ResponseOutcome::Accepted(agreed),
+            Judgement::Refused { reason, client_nonce } => {
+                tracing::debug!(remote = %meta.remote, %reason, "client turned away");
+                stats.rejected += 1;
+                let refusal = Control::Reject(Reject { reason });
+                ResponseOutcome::Refused(answer_to(meta, bare_refusal(&refusal, client_nonce)))
+            }
+        }
+    }
+
+    /// The half-open connection of an accepted cookie. Gives the half-open connection that has to end, where there are too
+    /// many.
+    pub(crate) fn bind_cookie(
+        &mut self,
+        cookie: [u8; 32],
+        id: ConnectionId,
+        now: Instant,
+    ) -> Option<ConnectionId> {
+        self.gate.cookies.bind(cookie, id, now)
+    }
+
+    /// Half-open connections.
+    pub(crate) fn half_open(&self) -> usize {
+        self.gate.half_open()
+    }
+
+    /// The cookie's connection is half-open no more: its client was heard.
+    pub(crate) fn confirm_cookie(&mut self, cookie: &[u8; 32]) {
+        self.gate.cookies.confirm(cookie);
+    }
+
+    /// The cookie's connection has ended. The cookie opens nothing any more.
+    pub(crate) fn release_cookie(&mut self, cookie: &[u8; 32]) {
+        self.gate.cookies.release(cookie);
     }
 
     fn refusal(
@@ -141,9 +230,7 @@ impl<C> Router<C> {
     ) -> Control {
         if self.pending.find(meta.remote, &connect.public_key).is_none() {
             let terms = terms(&connect, config, entropy);
-            let same_dictionary = connect.dictionary_hash == dictionary_hash(config);
-            let same = connect.compression == config.compression.algorithm.id()
-                && (connect.compression != Algorithm::Zstd.id() || same_dictionary);
+            let same = same_compression(&connect, config);
             let terms =
                 Terms { compression: if same { our_compression(config) } else { UNCOMPRESSED }, ..terms };
             if now.saturating_duration_since(self.keys_made) >= KEY_LIFETIME {

@@ -1,21 +1,24 @@
 //! The way in: whose datagram is this?
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 use fastwire_compress::Compressor;
 use fastwire_congestion::CongestionController;
-use fastwire_crypto::{Cipher, PublicKey};
-use fastwire_wire::{Control, PacketHeader};
+use fastwire_crypto::{Cipher, CipherSuites, PublicKey};
+use fastwire_wire::{CONTROL_PREFIX, Control, ControlType, PacketHeader};
 
 use super::connection::{Receipt, opens};
 use super::handshake::client::HandshakeDatagram;
+use super::handshake::extended::Agreed;
+use super::handshake::extended::server::ResponseOutcome;
 use super::handshake::{BareControl, looks_bare, parse_bare};
 use super::router::{Arrival, server_full};
 use super::session::Session;
 use super::{Endpoint, Side, client};
 use crate::transport::RecvMeta;
-use crate::{ConnectionId, DisconnectReason};
+use crate::{ConnectionId, DisconnectReason, Event};
 
 /// Answers to CONNECT that wait to be sent; more are lost packets.
 const MAX_WAITING_ANSWERS: usize = 1024;
@@ -23,8 +26,13 @@ const MAX_WAITING_ANSWERS: usize = 1024;
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// A server's datagram: by address, then as a handshake under way, then by token, then as CONNECT.
     pub(super) fn route_to_connection(&mut self, now: Instant, meta: &RecvMeta, datagram: BytesMut) {
-        let bare = parse_bare(&datagram);
         let Some(router) = &mut self.router else { return };
+        // Most datagrams: an id of ours leads to its connection at once, and nobody else can want them.
+        if let Some(id) = datagram.first_chunk().and_then(|id| router.ids.get(id).copied()) {
+            self.offer(id, now, meta, datagram, None, true);
+            return;
+        }
+        let bare = parse_bare(&datagram);
         let known = router.addresses.get(&meta.remote).copied();
         // Opening in vain may spoil the bytes: what somebody else may still want is kept.
         let contested = !router.pending.at(meta.remote).is_empty();
@@ -39,6 +47,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
         if self.complete_handshake(now, meta, &datagram, bare.as_ref()) {
             return;
+        }
+        if self.config.extended.spoken && is_response(&datagram) {
+            return self.handle_response(now, meta, &datagram);
         }
         if let Some(id) = by_token {
             match self.offer(id, now, meta, datagram, bare.as_ref(), known.is_none()) {
@@ -60,8 +71,14 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 let Some(router) = &mut self.router else { return };
                 let books = (&mut self.entropy, &mut self.stats);
                 let arrival = Arrival { meta, len: datagram.len(), now };
-                let answer =
-                    router.handle_connect(connect, arrival, self.connections.len(), &self.config, books);
+                let answer = router.handle_connect(
+                    connect,
+                    &datagram,
+                    arrival,
+                    self.connections.len(),
+                    &self.config,
+                    books,
+                );
                 if let Some(answer) = answer {
                     self.answer(answer);
                 }
@@ -71,8 +88,56 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
     }
 
+    /// RESPONSE of the extended profile: the only datagram of a stranger that may cost key agreements.
+    fn handle_response(&mut self, now: Instant, meta: &RecvMeta, datagram: &[u8]) {
+        let Some(router) = &mut self.router else { return };
+        let arrival = Arrival { meta, len: datagram.len(), now };
+        let books = (&mut self.entropy, &mut self.stats);
+        let (connections, suites) = (self.connections.len(), Arc::clone(&self.parts.suites));
+        match router.handle_response(datagram, arrival, connections, &self.config, &suites, books) {
+            ResponseOutcome::Ignored => {}
+            ResponseOutcome::Refused(answer) => self.answer(answer),
+            ResponseOutcome::Again(id) => {
+                self.with_connection(id, |connection, _| connection.on_response_again(now));
+            }
+            ResponseOutcome::Accepted(agreed) => self.begin_half_open(*agreed, meta, &suites, now),
+        }
+    }
+
+    /// A client whose RESPONSE was in order: a connection from its first short packet on.
+    fn begin_half_open(
+        &mut self,
+        agreed: Agreed,
+        meta: &RecvMeta,
+        suites: &Arc<dyn CipherSuites<Cipher = C>>,
+        now: Instant,
+    ) {
+        let cookie = agreed.cookie;
+        let id = self.add_connection((meta.socket, meta.remote), now);
+        let controller = self.controller(true, now);
+        let Some(router) = &mut self.router else { return };
+        let evicted = router.bind_cookie(cookie, id, now);
+        let authorize = self.config.extended.authorize;
+        let mut made = Ok(());
+        self.with_connection(id, |connection, env| {
+            made = connection.half_open(agreed, controller, suites, now, env);
+            if authorize && let Some(extended) = connection.extended_mut() {
+                extended.await_verdict();
+            }
+        });
+        if made.is_err() {
+            // A suite that cannot be made was never agreed on; but nothing here may panic.
+            self.with_connection(id, |connection, env| connection.end(DisconnectReason::Error, env));
+        } else if authorize {
+            self.events.push_back(Event::Authorize { connection: id });
+        }
+        if let Some(evicted) = evicted {
+            self.with_connection(evicted, |connection, env| connection.end(DisconnectReason::Timeout, env));
+        }
+    }
+
     /// Queues an answer to somebody who has no connection; beyond the limit it is a lost packet.
-    fn answer(&mut self, answer: HandshakeDatagram) {
+    pub(super) fn answer(&mut self, answer: HandshakeDatagram) {
         if self.answers.len() < MAX_WAITING_ANSWERS {
             self.answers.push_back(answer);
         }
@@ -111,7 +176,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 }
             }
             let Some(session) = &mut pending.session else { continue };
-            if !session.is_sealed() && !is_response(datagram, &session.token) {
+            if !session.is_sealed() && !shows_token(datagram, &session.token) {
                 continue;
             }
             let mut copy = datagram.clone();
@@ -162,7 +227,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         for &id in &ids {
             let Some(connection) = self.connections.get(id) else { continue };
             let expected = connection.remote() == meta.remote
-                || connection.handshake.as_ref().is_some_and(|handshake| handshake.expects(meta.remote));
+                || connection
+                    .common
+                    .handshake
+                    .as_ref()
+                    .is_some_and(|handshake| handshake.expects(meta.remote));
             if !expected {
                 continue;
             }
@@ -172,7 +241,8 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             }
         }
         match &bare {
-            Some(bare) => client::handle_bare(self, &ids, bare, meta, now),
+            Some(bare) => client::handle_bare(self, &ids, (bare, &datagram), meta, now),
+            None if client::handle_unopened(self, &ids, datagram, meta, now) => {}
             None => self.stats.unroutable += 1,
         }
     }
@@ -204,6 +274,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     }
 }
 
+/// Whether a datagram reads as RESPONSE of the extended profile, which is bare.
+fn is_response(datagram: &[u8]) -> bool {
+    looks_bare(datagram) && datagram.get(CONTROL_PREFIX.len()) == Some(&ControlType::Response.id())
+}
+
 fn is_disconnect(plaintext: Option<&[u8]>) -> bool {
     let Some((header, len)) = plaintext.and_then(|bytes| PacketHeader::decode(bytes).ok()) else {
         return false;
@@ -213,7 +288,7 @@ fn is_disconnect(plaintext: Option<&[u8]>) -> bool {
 }
 
 /// Without a cipher nothing proves that the client holds the token but the token itself.
-fn is_response(datagram: &[u8], token: &[u8; 32]) -> bool {
+fn shows_token(datagram: &[u8], token: &[u8; 32]) -> bool {
     let Some((_, body)) = datagram.split_at_checked(fastwire_wire::CONTROL_PREFIX.len()) else {
         return false;
     };

@@ -8,7 +8,7 @@ use fastwire_crypto::Cipher;
 
 use super::Endpoint;
 use super::connection::Env;
-use super::handshake::client::{HandshakeDatagram, connect};
+use super::handshake::client::HandshakeDatagram;
 use super::transmit::{Route, TransmitBuf};
 use crate::ConnectionId;
 use crate::transport::Transmit;
@@ -25,11 +25,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         buf: &mut TransmitBuf,
     ) -> (Option<Route>, bool) {
         let Some(connection) = self.connections.get_mut(id) else { return (None, false) };
-        let handshake = match &mut connection.handshake {
-            Some(handshake) => handshake.poll_datagram(&self.config, now),
-            None => connection.take_farewell().or_else(|| {
+        let handshake = match &mut connection.common.handshake {
+            Some(handshake) => handshake.poll_datagram(now),
+            None => connection.take_dismissal().or_else(|| {
                 let path = (connection.socket(), connection.remote());
-                connection.revival_due(now).map(|keys| connect(&self.config, keys, path))
+                connection.revival_due(now).map(|offer| offer.datagram(path))
             }),
         };
         if let Some(datagram) = handshake {
@@ -41,10 +41,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             config: &self.config,
             outcome: &mut self.outcome,
             changes: &mut self.changes,
+            entropy: &mut self.entropy,
             may_move: false,
         };
-        let more = connection.transmit(now, buf, &mut env);
-        let route = (!buf.is_empty()).then(|| connection.route());
+        let (route, more) = connection.transmit(now, buf, &mut env);
         self.apply_changes(id);
         (route, more)
     }
@@ -64,6 +64,6 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let soonest = self.clock.now() + GRANULARITY;
         let deadline = connection.next_deadline(&self.config).map(|at| at.max(soonest));
-        self.deadlines.schedule(id, &mut connection.scheduled, deadline);
+        self.deadlines.schedule(id, &mut connection.common.scheduled, deadline);
     }
 }

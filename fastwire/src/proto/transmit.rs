@@ -18,7 +18,9 @@ const MAX_BATCH: u8 = 255;
 /// (the law of generic segmentation offload). Owned by the shell and reused.
 #[derive(Debug)]
 pub struct TransmitBuf {
+    /// Storage, never shrunk and never cleared: what counts are its first `len` bytes.
     bytes: Vec<u8>,
+    len: usize,
     /// Most datagrams in one send call.
     max_segments: usize,
     /// Size of the first datagram; 0 while there is none.
@@ -35,6 +37,7 @@ impl TransmitBuf {
     pub fn new(max_segments: usize) -> Self {
         Self {
             bytes: Vec::new(),
+            len: 0,
             max_segments: max_segments.max(1),
             segment_size: 0,
             segments: 0,
@@ -59,7 +62,7 @@ impl TransmitBuf {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
+        self.len = 0;
         self.segment_size = 0;
         self.segments = 0;
         self.closed = false;
@@ -75,11 +78,11 @@ impl TransmitBuf {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.len
     }
 
     /// How large the next datagram may be, given the largest the path takes; `None` when the train is full.
-    fn room(&self, max_datagram: usize) -> Option<usize> {
+    pub(crate) fn room(&self, max_datagram: usize) -> Option<usize> {
         if self.segments == 0 {
             return Some(max_datagram);
         }
@@ -87,7 +90,7 @@ impl TransmitBuf {
     }
 
     fn end_datagram(&mut self, start: usize) {
-        let len = self.bytes.len() - start;
+        let len = self.len - start;
         if self.segments == 0 {
             self.segment_size = len;
         }
@@ -99,15 +102,52 @@ impl TransmitBuf {
     /// Adds a datagram as it is (handshake packets). Only into an empty buffer.
     pub(crate) fn push_datagram(&mut self, datagram: &[u8]) {
         debug_assert!(self.is_empty());
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(datagram);
+        let start = self.len;
+        self.append(datagram);
         self.end_datagram(start);
+    }
+
+    /// Room for the next datagram, of at most `size` bytes (what [`room`](Self::room) allows). It counts once
+    /// [`close_datagram`](Self::close_datagram) says how long it became.
+    pub(crate) fn open_datagram(&mut self, size: usize) -> &mut [u8] {
+        let start = self.len;
+        self.reserve(size);
+        self.bytes.get_mut(start..start + size).unwrap_or_default()
+    }
+
+    /// The datagram just opened has `len` bytes.
+    pub(crate) fn close_datagram(&mut self, len: usize) {
+        let start = self.len;
+        self.len = (start + len).min(self.bytes.len());
+        self.end_datagram(start);
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let start = self.grow(bytes.len());
+        if let Some(room) = self.bytes.get_mut(start..self.len) {
+            room.copy_from_slice(bytes);
+        }
+    }
+
+    /// Takes `more` bytes of storage, whatever they hold; gives where they start.
+    fn grow(&mut self, more: usize) -> usize {
+        let start = self.len;
+        self.reserve(more);
+        self.len += more;
+        start
+    }
+
+    fn reserve(&mut self, more: usize) {
+        if self.bytes.len() < self.len + more {
+            self.bytes.resize(self.len + more, 0);
+        }
     }
 
     pub(crate) fn transmit(&self, route: Route) -> Transmit<'_> {
         let Route { socket, remote, source } = route;
         let segment_size = (self.segments > 1).then_some(self.segment_size);
-        Transmit { segment_size, source, ..Transmit::new(socket, remote, &self.bytes) }
+        let contents = self.bytes.get(..self.len).unwrap_or_default();
+        Transmit { segment_size, source, ..Transmit::new(socket, remote, contents) }
     }
 }
 
@@ -200,15 +240,14 @@ impl<'b> DatagramBuilder<'b> {
         let before = self.buf.len();
         self.make_room(sealed)?;
         let length = if self.framing.batched { BATCH_LENGTH } else { 0 };
-        let start = self.buf.bytes.len() + length;
         if self.framing.batched {
-            self.buf.bytes.extend_from_slice(&(sealed as u16).to_le_bytes());
+            self.buf.append(&(sealed as u16).to_le_bytes());
         }
-        self.buf.bytes.resize(start + sealed, 0);
-        let room = self.buf.bytes.get_mut(start..).unwrap_or_default();
+        let start = self.buf.grow(sealed);
+        let room = self.buf.bytes.get_mut(start..start + sealed).unwrap_or_default();
         write_plaintext(packet, room.get_mut(sealer.prefix_len()..).unwrap_or_default());
         if sealer.seal(room).is_err() {
-            self.buf.bytes.truncate(start - length);
+            self.buf.len = start - length;
             self.drop_if_empty();
             return Err(Refused::Keys);
         }
@@ -236,10 +275,10 @@ impl<'b> DatagramBuilder<'b> {
         }
         let start = self.buf.len();
         if let Some(token) = self.framing.token {
-            self.buf.bytes.extend_from_slice(&token);
+            self.buf.append(&token);
         }
         if self.framing.batched {
-            self.buf.bytes.push(0);
+            self.buf.append(&[0]);
         }
         self.open = Some(Open { start, end: start + room, packets: 0 });
         Ok(())
@@ -247,7 +286,7 @@ impl<'b> DatagramBuilder<'b> {
 
     fn drop_if_empty(&mut self) {
         if let Some(open) = self.open.take_if(|open| open.packets == 0) {
-            self.buf.bytes.truncate(open.start);
+            self.buf.len = open.start;
         }
     }
 

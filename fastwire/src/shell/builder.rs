@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use super::link::Hub;
@@ -16,10 +18,14 @@ use crate::compress::{BuiltinCompressor, CompressionConfig, Compressor};
 use crate::congestion::{
     BuiltinController, BuiltinControllers, CongestionController, CongestionMode, ControllerFactory,
 };
-use crate::crypto::{Aead, BuiltinSuites, Cipher, CipherSuites};
+use crate::crypto::{Aead, BuiltinSuites, Cipher, CipherSuites, PublicKey};
 use crate::proto::{Endpoint, Parts};
+use crate::reliability::StreamOpener;
 use crate::transport::{RecvBatch, Transport, UdpConfig, UdpTransport};
-use crate::{ClientConfig, ConfigError, ConnectError, ServerConfig};
+use crate::{
+    ClientConfig, ClientProfile, ConfigError, ConnectError, ConnectToken, Identity, PreSharedKey,
+    ServerConfig, ServerProfile, TokenKeys,
+};
 
 /// Receive buffers of a client: one peer, little at a time, but joined trains.
 const CLIENT_SLOTS: usize = 8;
@@ -60,7 +66,7 @@ type MakeControllers<G> = Box<dyn FnOnce(CongestionMode, u32) -> Box<dyn Control
 
 /// What servers and clients are built of alike.
 struct Assembly<C, Z, G> {
-    suites: Box<dyn CipherSuites<Cipher = C>>,
+    suites: Arc<dyn CipherSuites<Cipher = C>>,
     compressor: MakeCompressor<Z>,
     controllers: MakeControllers<G>,
     udp: UdpConfig,
@@ -70,7 +76,7 @@ struct Assembly<C, Z, G> {
 impl Default for Assembly<Aead, BuiltinCompressor, BuiltinController> {
     fn default() -> Self {
         Self {
-            suites: Box::new(BuiltinSuites),
+            suites: Arc::new(BuiltinSuites),
             compressor: Box::new(|config| {
                 BuiltinCompressor::new(config).map_err(|error| ConfigError::Compression(error.to_string()))
             }),
@@ -84,7 +90,7 @@ impl Default for Assembly<Aead, BuiltinCompressor, BuiltinController> {
 }
 
 impl<C, Z, G> Assembly<C, Z, G> {
-    fn suites<C2>(self, suites: Box<dyn CipherSuites<Cipher = C2>>) -> Assembly<C2, Z, G> {
+    fn suites<C2>(self, suites: Arc<dyn CipherSuites<Cipher = C2>>) -> Assembly<C2, Z, G> {
         let Self { compressor, controllers, udp, seed, .. } = self;
         Assembly { suites, compressor, controllers, udp, seed }
     }
@@ -138,7 +144,7 @@ macro_rules! setters {
             where
                 S: CipherSuites + 'static,
             {
-                $builder { config: self.config, assembly: self.assembly.suites(Box::new(suites)) }
+                $builder { config: self.config, assembly: self.assembly.suites(Arc::new(suites)) }
             }
 
             /// Sets the compressor.
@@ -209,6 +215,85 @@ impl Default for ClientBuilder {
     }
 }
 
+impl<C, Z, G> ServerBuilder<C, Z, G> {
+    /// Sets who the server is: the key pair whose public half clients may [pin](ClientBuilder::pin).
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.config.identity = Some(identity);
+        self
+    }
+
+    /// Sets a secret that clients must share.
+    #[must_use]
+    pub fn psk(mut self, psk: impl Into<PreSharedKey>) -> Self {
+        self.config.psk = Some(psk.into());
+        self
+    }
+
+    /// Sets which connect tokens open, and lets nobody in without one.
+    #[must_use]
+    pub fn require_tokens(mut self, keys: TokenKeys) -> Self {
+        self.config.token_keys = Some(keys);
+        self.config.require_token = true;
+        self
+    }
+
+    /// Sets which profiles to speak.
+    #[must_use]
+    pub fn profile(mut self, profile: ServerProfile) -> Self {
+        self.config.profile = profile;
+        self
+    }
+}
+
+impl<C, Z, G> ClientBuilder<C, Z, G> {
+    /// Accepts no server but the one with this key, and no profile but the extended one.
+    ///
+    /// ```
+    /// use fastwire::{Client, Identity};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let identity = Identity::generate()?; // on the server, kept in a file: Identity::load_or_generate
+    /// let key = identity.public_key(); // what the client comes with
+    /// let client = Client::builder().pin(key);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn pin(mut self, server: PublicKey) -> Self {
+        self.config.pinned = Some(server);
+        self
+    }
+
+    /// Sets a secret that the server shares.
+    #[must_use]
+    pub fn psk(mut self, psk: impl Into<PreSharedKey>) -> Self {
+        self.config.psk = Some(psk.into());
+        self
+    }
+
+    /// Sets what a backend gave this client to be let in.
+    #[must_use]
+    pub fn connect_token(mut self, token: ConnectToken) -> Self {
+        self.config.connect_token = Some(token);
+        self
+    }
+
+    /// Sets what the application tells the server to be let in: at most 512 bytes, sealed.
+    #[must_use]
+    pub fn auth(mut self, auth: impl Into<Bytes>) -> Self {
+        self.config.auth = auth.into();
+        self
+    }
+
+    /// Sets which profiles to speak.
+    #[must_use]
+    pub fn profile(mut self, profile: ClientProfile) -> Self {
+        self.config.profile = profile;
+        self
+    }
+}
+
 impl<C: Cipher, Z: Compressor, G: CongestionController> ServerBuilder<C, Z, G> {
     /// Opens the server on a UDP address: `"0.0.0.0:7777"`, `"[::]:7777"` (IPv6 and IPv4), or a host name of
     /// this machine.
@@ -233,7 +318,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> ServerBuilder<C, Z, G> {
         let parts = assembly.parts(&config.compression, config.congestion, config.initial_cwnd)?;
         let now = Instant::now();
         let endpoint = Endpoint::server(&config, parts, seed, now)?;
-        let hub = Hub::new(config.channel_layout.clone(), &config.limits);
+        let hub = Hub::new(config.channel_layout.clone(), &config.limits, StreamOpener::Server);
         let pump = Pump::new(endpoint, transport, RecvBatch::SLOTS, hub, now);
         Ok(Server::new(pump, Cadence::new(config.tick_rate, config.linger, now)))
     }
@@ -268,7 +353,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> ClientBuilder<C, Z, G> {
         let parts = assembly.parts(&config.compression, config.congestion, config.initial_cwnd)?;
         let now = Instant::now();
         let endpoint = Endpoint::client(&config, parts, seed, now)?;
-        let hub = Hub::new(config.channel_layout.clone(), &config.limits);
+        let hub = Hub::new(config.channel_layout.clone(), &config.limits, StreamOpener::Client);
         let pump = Pump::new(endpoint, transport, CLIENT_SLOTS, hub, now);
         Ok(Client::new(pump, Cadence::new(config.tick_rate, config.linger, now)))
     }

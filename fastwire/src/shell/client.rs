@@ -178,7 +178,8 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Client<T, 
         Some(Peer::new(id, &mut self.pump))
     }
 
-    /// Moves to a new local port, as after a change of network. Needs connection migration, agreed by both sides.
+    /// Moves to a new local port, as after a change of network. In the base profile that needs connection migration, agreed by
+    /// both sides.
     ///
     /// # Errors
     /// [`RebindError`].

@@ -154,6 +154,18 @@ impl ServerHandle {
         self.hub.count()
     }
 
+    /// Lets a client in that [`on_authorize`](super::Handler::on_authorize) told of. Gives false if the server has stopped or
+    /// too much waits for it.
+    pub fn accept(&self, id: ConnectionId) -> bool {
+        self.hub.command(Command::Authorize(id, true))
+    }
+
+    /// Turns a client away that [`on_authorize`](super::Handler::on_authorize) told of. Gives false as
+    /// [`accept`](Self::accept) does.
+    pub fn refuse(&self, id: ConnectionId) -> bool {
+        self.hub.command(Command::Authorize(id, false))
+    }
+
     /// Turns away clients from this IP address from now on. Gives false if the server has stopped or too much
     /// waits for it.
     pub fn ban(&self, ip: IpAddr) -> bool {

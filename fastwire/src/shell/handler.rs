@@ -27,6 +27,12 @@ pub trait Handler: Send {
         let _ = peer;
     }
 
+    /// Server with [`authorize`](crate::ServerConfig::authorize): a client asks to be let in. Decide here or within five
+    /// seconds, with [`Peer::accept`] or [`Peer::refuse`]. Lets nobody in unless you write it.
+    fn on_authorize(&mut self, peer: &mut Peer<'_>) {
+        let _ = peer;
+    }
+
     /// A connection ended. Its address, figures and user data can be read for the last time; nothing can be
     /// sent to it any more.
     fn on_disconnect(&mut self, peer: &mut Peer<'_>, reason: DisconnectReason) {
@@ -36,6 +42,16 @@ pub trait Handler: Send {
     /// A message arrived. `data` is borrowed: copy what shall outlive the call.
     fn on_message(&mut self, peer: &mut Peer<'_>, data: &[u8], channel: u8) {
         let _ = (peer, data, channel);
+    }
+
+    /// The peer ended its half of the stream on a reliable channel; all it sent before has come.
+    fn on_stream_finished(&mut self, peer: &mut Peer<'_>, channel: u8) {
+        let _ = (peer, channel);
+    }
+
+    /// The peer broke off its half of the stream on a reliable channel, for a reason of its application's own.
+    fn on_stream_reset(&mut self, peer: &mut Peer<'_>, channel: u8, code: u16) {
+        let _ = (peer, channel, code);
     }
 
     /// Something went wrong on a connection; [`on_disconnect`](Self::on_disconnect) follows. Bad packets of
@@ -58,12 +74,24 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
         (**self).on_connect(peer);
     }
 
+    fn on_authorize(&mut self, peer: &mut Peer<'_>) {
+        (**self).on_authorize(peer);
+    }
+
     fn on_disconnect(&mut self, peer: &mut Peer<'_>, reason: DisconnectReason) {
         (**self).on_disconnect(peer, reason);
     }
 
     fn on_message(&mut self, peer: &mut Peer<'_>, data: &[u8], channel: u8) {
         (**self).on_message(peer, data, channel);
+    }
+
+    fn on_stream_finished(&mut self, peer: &mut Peer<'_>, channel: u8) {
+        (**self).on_stream_finished(peer, channel);
+    }
+
+    fn on_stream_reset(&mut self, peer: &mut Peer<'_>, channel: u8, code: u16) {
+        (**self).on_stream_reset(peer, channel, code);
     }
 
     fn on_error(&mut self, peer: &mut Peer<'_>, error: &ConnectionError) {
@@ -80,8 +108,11 @@ pub(crate) fn dispatch<H: Handler + ?Sized>(handler: &mut H, host: &mut dyn Host
     let mut peer = Peer::new(event.connection(), host);
     match event {
         Event::Connected { .. } => handler.on_connect(&mut peer),
+        Event::Authorize { .. } => handler.on_authorize(&mut peer),
         Event::ConnectFailed { connection, error } => handler.on_connect_failed(*connection, error),
         Event::Message { channel, data, .. } => handler.on_message(&mut peer, data, *channel),
+        Event::StreamFinished { channel, .. } => handler.on_stream_finished(&mut peer, *channel),
+        Event::StreamReset { channel, code, .. } => handler.on_stream_reset(&mut peer, *channel, *code),
         Event::Error { error, .. } => handler.on_error(&mut peer, error),
         Event::Disconnected { reason, .. } => handler.on_disconnect(&mut peer, *reason),
     }

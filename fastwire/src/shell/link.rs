@@ -13,13 +13,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 #[cfg(feature = "tokio")]
-use super::asynchronous::Inbox;
+use super::asynchronous::{Inbox, Streams};
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
 use crate::proto::Endpoint;
-use crate::reliability::ChannelLayout;
-use crate::{ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Limits, SendError};
+use crate::reliability::{ChannelLayout, StreamOpener};
+use crate::{ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Limits, Profile, SendError};
 
 /// Orders for the endpoint itself (bans, rebinds) that may wait.
 const MAX_COMMANDS: usize = 1024;
@@ -38,6 +38,8 @@ pub(crate) enum Order {
 pub(crate) enum Command {
     Ban(IpAddr),
     Unban(IpAddr),
+    /// Let a client in that asks to be, or turn it away.
+    Authorize(ConnectionId, bool),
     Rebind,
     /// Turn newcomers away, close all connections, then end.
     ShutDown,
@@ -70,6 +72,13 @@ pub(crate) struct Hub {
     max_bytes: usize,
     #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(crate) inbox_messages: usize,
+    /// The streams that this side opens, and what each may hold in each direction.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    opener: StreamOpener,
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    stream_bytes: usize,
+    /// The transport's own address.
+    local: OnceLock<SocketAddr>,
     /// Links are made for every connection, not only when asked for.
     eager: AtomicBool,
     links: RwLock<HashMap<ConnectionId, Arc<Link>>>,
@@ -85,12 +94,15 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(layout: ChannelLayout, limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(layout: ChannelLayout, limits: &Limits, opener: StreamOpener) -> Arc<Self> {
         Arc::new(Self {
             layout,
             max_messages: limits.handle_queue_messages,
             max_bytes: limits.handle_queue_bytes,
             inbox_messages: limits.inbox_messages,
+            opener,
+            stream_bytes: limits.stream_bytes,
+            local: OnceLock::new(),
             eager: AtomicBool::new(false),
             links: RwLock::default(),
             current: Mutex::default(),
@@ -106,6 +118,19 @@ impl Hub {
     pub(crate) fn serve(&self, waker: Waker) {
         self.eager.store(true, Ordering::Release);
         let _ = self.waker.set(waker);
+    }
+
+    /// Notes the transport's own address.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    pub(crate) fn set_local(&self, local: Option<SocketAddr>) {
+        if let Some(local) = local {
+            let _ = self.local.set(local);
+        }
+    }
+
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local.get().copied()
     }
 
     /// The link of a connection that is known to live; made if there is none yet.
@@ -251,8 +276,12 @@ pub(crate) struct Link {
     rtt_nanos: AtomicU64,
     queue: Mutex<Queue>,
     snapshot: Mutex<Snapshot>,
+    /// It speaks the extended profile.
+    extended: AtomicBool,
     #[cfg(feature = "tokio")]
     pub(crate) inbox: Inbox,
+    #[cfg(feature = "tokio")]
+    pub(crate) streams: Streams,
 }
 
 #[derive(Debug, Default)]
@@ -277,7 +306,10 @@ impl Link {
     fn new(id: ConnectionId, hub: Arc<Hub>) -> Self {
         Self {
             id,
+            #[cfg(feature = "tokio")]
+            streams: Streams::new(&hub.layout, hub.opener, hub.stream_bytes),
             hub,
+            extended: AtomicBool::new(false),
             state: AtomicU8::new(state_to_u8(ConnectionState::Connecting)),
             max_message: AtomicUsize::new(0),
             rtt_nanos: AtomicU64::new(0),
@@ -317,6 +349,9 @@ impl Link {
         let last = self.hub.layout.len().saturating_sub(1);
         if usize::from(channel) > last {
             return Err(SendError::InvalidChannel { channel, last: last as u8 });
+        }
+        if self.hub.layout.stream_opener(channel).is_some() {
+            return Err(SendError::StreamChannel(channel));
         }
         let max = self.max_message.load(Ordering::Relaxed);
         if max > 0 && data.len() > max {
@@ -367,6 +402,18 @@ impl Link {
         self.list(lock(&self.queue), Pending::Urgent);
     }
 
+    /// A stream wants the pump.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn call(&self) {
+        self.list(lock(&self.queue), Pending::Urgent);
+    }
+
+    /// Whether the connection speaks the extended profile.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    pub(crate) fn is_extended(&self) -> bool {
+        self.extended.load(Ordering::Acquire)
+    }
+
     fn push(&self, mut queue: MutexGuard<'_, Queue>, order: Order, to: Pending) {
         queue.orders.push_back(order);
         self.list(queue, to);
@@ -381,10 +428,16 @@ impl Link {
         self.hub.raise(to);
     }
 
-    pub(crate) fn next_order(&self) -> Option<Order> {
+    #[cfg(test)]
+    fn next_order(&self) -> Option<Order> {
+        self.take_order(false)
+    }
+
+    /// The next order. The link is off the list when there is none, unless it `stays`.
+    pub(crate) fn take_order(&self, stays: bool) -> Option<Order> {
         let mut queue = lock(&self.queue);
         let Some(order) = queue.orders.pop_front() else {
-            queue.listed = false;
+            queue.listed = stays;
             return None;
         };
         if let Order::Message(_, data) = &order {
@@ -406,6 +459,9 @@ impl Link {
 
     fn renew<C: Cipher, Z: Compressor, G: CongestionController>(&self, endpoint: &Endpoint<C, Z, G>) {
         let state = endpoint.state(self.id);
+        if endpoint.profile(self.id) == Some(Profile::Extended) {
+            self.extended.store(true, Ordering::Release);
+        }
         if let Some(stats) = endpoint.connection_stats(self.id) {
             self.max_message.store(endpoint.max_message_size(self.id).unwrap_or(0), Ordering::Relaxed);
             self.rtt_nanos.store(stats.rtt.as_nanos() as u64, Ordering::Relaxed);
@@ -424,7 +480,10 @@ impl Link {
         self.state.store(state_to_u8(ConnectionState::Disconnected), Ordering::Release);
         *lock(&self.queue) = Queue::default();
         #[cfg(feature = "tokio")]
-        self.inbox.end();
+        {
+            self.streams.end(reason);
+            self.inbox.end();
+        }
     }
 }
 
@@ -476,6 +535,15 @@ impl Backlog {
     pub(crate) fn is_empty(&self) -> bool {
         self.stuck.is_empty()
     }
+
+    /// Whether a stream was held up only by what it had sent just now.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn could_go<C: Cipher, Z: Compressor, G: CongestionController>(
+        &self,
+        endpoint: &Endpoint<C, Z, G>,
+    ) -> bool {
+        self.stuck.iter().any(|link| link.streams.could_go(link.id, endpoint))
+    }
 }
 
 #[cfg(test)]
@@ -497,7 +565,7 @@ mod tests {
     fn hub(change: impl FnOnce(&mut Limits)) -> (Arc<Hub>, Arc<Link>, Arc<Calls>) {
         let mut limits = Limits::default();
         change(&mut limits);
-        let hub = Hub::new(ChannelLayout::default(), &limits);
+        let hub = Hub::new(ChannelLayout::default(), &limits, StreamOpener::Client);
         let id = ConnectionId::new(0, 1);
         let link = Arc::new(Link::new(id, Arc::clone(&hub)));
         hub.links.write().unwrap().insert(id, Arc::clone(&link));

@@ -13,11 +13,13 @@ use super::link::Link;
 use super::pump::Pump;
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
-use crate::crypto::{Cipher, CipherSuite};
+use crate::crypto::{Cipher, CipherSuite, PublicKey};
 use crate::reliability::ReceiveQuality;
+use crate::reliability::extended::Undelivered;
 use crate::transport::{ChunkPool, Transport};
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Payload, SendError, UnknownConnection,
+    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Payload, Profile, SendError, StreamError,
+    TokenClaims, UnknownConnection,
 };
 
 /// How a connection shall end.
@@ -26,6 +28,7 @@ pub(crate) enum Ending<'a> {
     Linger,
     Now,
     Kick(&'a str),
+    Saying(u16, &'a str),
 }
 
 /// What peers need of the pump they belong to; object-safe, so that [`Peer`] is one type.
@@ -33,6 +36,16 @@ pub(crate) trait Host {
     fn pool(&mut self) -> &mut ChunkPool;
     fn send(&mut self, id: ConnectionId, data: Bytes, channel: u8, urgent: bool) -> Result<(), SendError>;
     fn end(&mut self, id: ConnectionId, ending: Ending<'_>) -> Result<(), UnknownConnection>;
+    fn authorize(&mut self, id: ConnectionId, let_in: bool) -> Result<(), UnknownConnection>;
+    fn client_auth(&self, id: ConnectionId) -> Option<Bytes>;
+    fn token_claims(&self, id: ConnectionId) -> Option<TokenClaims>;
+    fn server_key(&self, id: ConnectionId) -> Option<PublicKey>;
+    fn profile(&self, id: ConnectionId) -> Option<Profile>;
+    fn farewell(&self, id: ConnectionId) -> Option<(u16, String)>;
+    fn undelivered(&self, id: ConnectionId) -> Vec<Undelivered>;
+    fn write_stream(&mut self, id: ConnectionId, channel: u8, data: Bytes) -> Result<(), SendError>;
+    fn finish_stream(&mut self, id: ConnectionId, channel: u8) -> Result<(), StreamError>;
+    fn reset_stream(&mut self, id: ConnectionId, channel: u8, code: u16) -> Result<(), StreamError>;
     fn state(&self, id: ConnectionId) -> ConnectionState;
     fn remote_addr(&self, id: ConnectionId) -> Option<SocketAddr>;
     fn rtt(&self, id: ConnectionId) -> Option<Duration>;
@@ -64,9 +77,50 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Host for P
             Ending::Linger => self.endpoint.close(self.now, id),
             Ending::Now => self.endpoint.close_now(self.now, id),
             Ending::Kick(text) => self.endpoint.kick(self.now, id, text),
+            Ending::Saying(code, text) => self.endpoint.close_saying(self.now, id, code, text),
         };
         self.hub.touch(id, &self.endpoint);
         result
+    }
+
+    fn authorize(&mut self, id: ConnectionId, let_in: bool) -> Result<(), UnknownConnection> {
+        if let_in { self.endpoint.accept(self.now, id) } else { self.endpoint.refuse(self.now, id) }
+    }
+
+    fn client_auth(&self, id: ConnectionId) -> Option<Bytes> {
+        self.endpoint.client_auth(id).cloned()
+    }
+
+    fn token_claims(&self, id: ConnectionId) -> Option<TokenClaims> {
+        self.endpoint.token_claims(id).cloned()
+    }
+
+    fn server_key(&self, id: ConnectionId) -> Option<PublicKey> {
+        self.endpoint.server_key(id)
+    }
+
+    fn profile(&self, id: ConnectionId) -> Option<Profile> {
+        self.endpoint.profile(id)
+    }
+
+    fn farewell(&self, id: ConnectionId) -> Option<(u16, String)> {
+        self.endpoint.farewell(id).map(|(code, text)| (code, text.to_owned()))
+    }
+
+    fn undelivered(&self, id: ConnectionId) -> Vec<Undelivered> {
+        self.endpoint.undelivered(id).to_vec()
+    }
+
+    fn write_stream(&mut self, id: ConnectionId, channel: u8, data: Bytes) -> Result<(), SendError> {
+        self.endpoint.write_stream(self.now, id, channel, data)
+    }
+
+    fn finish_stream(&mut self, id: ConnectionId, channel: u8) -> Result<(), StreamError> {
+        self.endpoint.finish_stream(self.now, id, channel)
+    }
+
+    fn reset_stream(&mut self, id: ConnectionId, channel: u8, code: u16) -> Result<(), StreamError> {
+        self.endpoint.reset_stream(self.now, id, channel, code)
     }
 
     fn state(&self, id: ConnectionId) -> ConnectionState {
@@ -172,9 +226,82 @@ impl<'a> Peer<'a> {
         let _ = self.host.end(self.id, Ending::Linger);
     }
 
+    /// As [`close`](Self::close), and tells the peer why: a code of the application's own and a text of at most 255 bytes, which
+    /// [`farewell`](Self::farewell) shows there. The base profile has no room for either.
+    pub fn close_saying(&mut self, code: u16, text: &str) {
+        let _ = self.host.end(self.id, Ending::Saying(code, text));
+    }
+
     /// Closes the connection without waiting for what is queued.
     pub fn close_now(&mut self) {
         let _ = self.host.end(self.id, Ending::Now);
+    }
+
+    /// As [`Endpoint::accept`](crate::proto::Endpoint::accept): lets a client in that asks to be. Nothing happens if it does not.
+    pub fn accept(&mut self) {
+        let _ = self.host.authorize(self.id, true);
+    }
+
+    /// As [`Endpoint::refuse`](crate::proto::Endpoint::refuse): turns a client away that asks to be let in.
+    pub fn refuse(&mut self) {
+        let _ = self.host.authorize(self.id, false);
+    }
+
+    /// What a client's application sent to be let in; `None` in the base profile.
+    pub fn client_auth(&self) -> Option<Bytes> {
+        self.host.client_auth(self.id)
+    }
+
+    /// What the client's connect token says.
+    pub fn token_claims(&self) -> Option<TokenClaims> {
+        self.host.token_claims(self.id)
+    }
+
+    /// The server's identity key, pinned or learned; `None` in the base profile.
+    pub fn server_key(&self) -> Option<PublicKey> {
+        self.host.server_key(self.id)
+    }
+
+    /// Which profile the connection speaks.
+    pub fn profile(&self) -> Option<Profile> {
+        self.host.profile(self.id)
+    }
+
+    /// In [`on_disconnect`](crate::Handler::on_disconnect): the code and text that the peer closed with.
+    pub fn farewell(&self) -> Option<(u16, String)> {
+        self.host.farewell(self.id)
+    }
+
+    /// In [`on_disconnect`](crate::Handler::on_disconnect): the reliable messages that were not wholly acknowledged, oldest
+    /// first on each channel. Extended profile.
+    pub fn undelivered(&self) -> Vec<Undelivered> {
+        self.host.undelivered(self.id)
+    }
+
+    /// As [`Endpoint::write_stream`](crate::proto::Endpoint::write_stream): what comes on the channel's stream is told as
+    /// messages whose bounds mean nothing.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was queued then, and [`SendError::QueueFull`] hands the bytes back.
+    pub fn write_stream(&mut self, channel: u8, data: impl Payload) -> Result<(), SendError> {
+        let data = data.into_bytes(self.host.pool());
+        self.host.write_stream(self.id, channel, data)
+    }
+
+    /// As [`Endpoint::finish_stream`](crate::proto::Endpoint::finish_stream).
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub fn finish_stream(&mut self, channel: u8) -> Result<(), StreamError> {
+        self.host.finish_stream(self.id, channel)
+    }
+
+    /// As [`Endpoint::reset_stream`](crate::proto::Endpoint::reset_stream).
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub fn reset_stream(&mut self, channel: u8, code: u16) -> Result<(), StreamError> {
+        self.host.reset_stream(self.id, channel, code)
     }
 
     /// Throws the peer out; `text` says why, in the log of this side.

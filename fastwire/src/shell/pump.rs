@@ -1,12 +1,14 @@
 //! The crank that every shell turns: datagrams in, timers, orders of other threads, datagrams out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
 use super::link::{Backlog, Hub, Link, Order, Pending};
 use super::report::Report;
+#[cfg(feature = "tokio")]
+use crate::Profile;
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
@@ -111,6 +113,9 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     /// the timeout it prevents.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
+        // For connect tokens, which end by the calendar. A clock before 1970 lets every token live.
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.endpoint.set_unix_time(now, unix.as_secs());
         self.endpoint.handle_timeout(now);
         self.report.look_at(&self.endpoint.stats(), now);
     }
@@ -133,7 +138,10 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
                 self.hub.on_ended(*connection, Some(*reason), &self.endpoint);
             }
             Event::Error { connection, error } => tracing::warn!(%connection, %error, "connection failed"),
-            Event::Message { .. } => {}
+            Event::Authorize { .. }
+            | Event::Message { .. }
+            | Event::StreamFinished { .. }
+            | Event::StreamReset { .. } => {}
         }
         Some(event)
     }
@@ -160,12 +168,29 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
 
     /// All that one link has queued, in its order. Gives false when the send queue was full before the end.
     fn take_from(&mut self, link: &Link) -> bool {
-        let (now, id) = (self.now, link.id());
         #[cfg(feature = "tokio")]
-        if link.inbox.take_resume() {
-            self.endpoint.pause(id, false);
+        loop {
+            if link.inbox.take_resume() {
+                self.pause_messages(link.id(), false);
+            }
+            let served = link.streams.serve(link.id(), self.now, &mut self.endpoint);
+            if !self.carry_out(link, !served) || !served {
+                return false;
+            }
+            // who came between found the link on the list still
+            if !link.streams.is_listed() {
+                return true;
+            }
         }
-        while let Some(order) = link.next_order() {
+        #[cfg(not(feature = "tokio"))]
+        self.carry_out(link, false)
+    }
+
+    /// A link's orders. `holding`: its streams have bytes that wait for room, so that closing waits too. Gives false if an
+    /// order is left.
+    fn carry_out(&mut self, link: &Link, holding: bool) -> bool {
+        let (now, id) = (self.now, link.id());
+        while let Some(order) = link.take_order(holding) {
             match order {
                 Order::Message(channel, data) => match self.endpoint.send(now, id, data, channel) {
                     Ok(()) | Err(SendError::ConnectionClosed) => {}
@@ -176,12 +201,40 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
                     // The handle has checked what can be known on its side.
                     Err(error) => tracing::warn!(connection = %id, channel, %error, "a message was dropped"),
                 },
+                Order::Close if holding => {
+                    link.put_back(Order::Close);
+                    return false;
+                }
                 Order::Close => drop(self.endpoint.close(now, id)),
                 Order::CloseNow => drop(self.endpoint.close_now(now, id)),
                 Order::Kick(text) => drop(self.endpoint.kick(now, id, &text)),
             }
         }
         true
+    }
+
+    /// Stops or resumes delivering messages of a connection, because of its reader. Streams have readers of their own, so
+    /// where there may be some only the reliable channels beside them are paused.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn pause_messages(&mut self, id: ConnectionId, paused: bool) {
+        let layout = &self.hub.layout;
+        if !layout.has_streams() || self.endpoint.profile(id) != Some(Profile::Extended) {
+            self.endpoint.pause(id, paused);
+            return;
+        }
+        for (channel, mode) in (0..=u8::MAX).zip(layout.modes()) {
+            if mode.is_reliable() && layout.stream_opener(channel).is_none() {
+                let _ = self.endpoint.pause_channel(id, channel, paused);
+            }
+        }
+    }
+
+    /// Whether a stream has more for the core, which has sent what it had.
+    pub(crate) fn could_take(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        return self.backlog.could_go(&self.endpoint);
+        #[cfg(not(feature = "tokio"))]
+        false
     }
 
     /// Queues a message and, for `urgent` ones, sends what the connection's window has room for.

@@ -173,7 +173,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         if cadence.is_over(self.endpoint.connection_count(), now) {
             return Next::Stop;
         }
-        if more || !sent_all {
+        if more || !sent_all || self.could_take() {
             return Next::Again;
         }
         let tick = (self.hub.pending() == Pending::Queued).then_some(cadence.tick_at);
@@ -206,6 +206,9 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         match command {
             Command::Ban(ip) => drop(self.endpoint.ban(ip)),
             Command::Unban(ip) => drop(self.endpoint.unban(ip)),
+            // One that gave up meanwhile is nobody to answer.
+            Command::Authorize(id, true) => drop(self.endpoint.accept(self.now, id)),
+            Command::Authorize(id, false) => drop(self.endpoint.refuse(self.now, id)),
             #[cfg(feature = "tokio")]
             Command::Leave => self.endpoint.set_max_connections(0),
             Command::Rebind => {

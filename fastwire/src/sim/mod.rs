@@ -46,7 +46,7 @@ mod world;
 pub use config::{LinkConfig, LinkConfigError, Loss, Reorder};
 pub use laws::{BrokenLaw, Ledger};
 pub use link::{Delivery, Link, LinkStats};
-pub use meters::{MeterReport, MeteredAead};
+pub use meters::{MeterReport, MeteredAead, Sealing};
 pub use net::{Arrived, Network};
 pub use rng::Rng;
 pub use trace::Sighting;

@@ -5,12 +5,14 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastwire_compress::BuiltinCompressor;
 use fastwire_congestion::{BuiltinController, BuiltinControllers, CongestionMode};
+use fastwire_reliability::extended::Undelivered;
 
-use super::meters::{AmplificationMeter, MeterReport, MeteredAead, NonceMeter};
+use super::meters::{AmplificationMeter, MeterReport, MeteredAead, NonceMeter, Sealing};
 use super::trace::{Sighting, Trace};
 use super::{LinkConfig, LinkConfigError, Network, Rng};
 use crate::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
@@ -21,7 +23,7 @@ use crate::{ClientConfig, ConfigError, ConnectError, ConnectionId, Event, Payloa
 pub type SimEndpoint = Endpoint<MeteredAead, BuiltinCompressor, BuiltinController>;
 
 /// Names a node of a [`World`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(usize);
 
 /// When a node does its work.
@@ -54,6 +56,8 @@ struct Node {
     buf: TransmitBuf,
     mtu: usize,
     strangers: AmplificationMeter,
+    /// What the connection that ended last had not delivered.
+    undelivered: Vec<Undelivered>,
 }
 
 /// Servers and clients joined by a [`Network`], driven in virtual time.
@@ -127,6 +131,7 @@ impl World {
             buf: TransmitBuf::new(8),
             mtu,
             strangers: AmplificationMeter::default(),
+            undelivered: Vec::new(),
         });
         self.switch_on(id)?;
         Ok(id)
@@ -148,7 +153,7 @@ impl World {
         let compressor = BuiltinCompressor::new(compression)
             .map_err(|error| ConfigError::Compression(error.to_string()))?;
         let parts = Parts {
-            suites: Box::new(self.nonces.clone()),
+            suites: Arc::new(self.nonces.of(node)),
             compressor,
             controllers: Box::new(controllers(congestion, cwnd)),
         };
@@ -166,6 +171,18 @@ impl World {
         node.endpoint = None;
         node.inbox.clear();
         node.sockets.truncate(1);
+    }
+
+    /// Nothing drives a node for `time` while the rest of the world goes on, and nothing that arrives meanwhile is kept: a
+    /// machine that sleeps. Events of other nodes are dropped.
+    pub fn freeze(&mut self, node: NodeId, time: Duration) {
+        let endpoint = self.nodes[node.0].endpoint.take();
+        let deadline = self.now + time;
+        while let Some((other, event)) = self.next_event(deadline) {
+            let _ = (other, event);
+        }
+        self.nodes[node.0].endpoint = endpoint;
+        self.nodes[node.0].next_tick = self.now;
     }
 
     /// How a node is driven; by events unless said otherwise.
@@ -346,6 +363,7 @@ impl World {
     /// One wake of a node: receive, time, events, transmit.
     fn work(&mut self, id: NodeId) {
         let (now, network) = (self.now, &mut self.network);
+        self.nonces.set_time(now - self.start);
         let node = &mut self.nodes[id.0];
         if let Drive::Ticks(interval) = node.drive {
             if now < node.next_tick {
@@ -359,6 +377,9 @@ impl World {
         }
         endpoint.handle_timeout(now);
         while let Some(event) = endpoint.poll_event() {
+            if let Event::Disconnected { connection, .. } = event {
+                node.undelivered = endpoint.undelivered(connection).to_vec();
+            }
             self.events.push_back((id, event));
         }
         while let Some(request) = endpoint.poll_socket() {
@@ -391,7 +412,7 @@ impl World {
                 }
                 if is_server {
                     let known = endpoint.has_connection_at(transmit.destination);
-                    node.strangers.on_sent(transmit.destination, datagram.len(), known);
+                    node.strangers.on_sent(transmit.destination, datagram, known);
                 }
                 let (from, to) = (*from, transmit.destination);
                 self.trace.see(&Sighting { at: now - self.start, arrived: false, from, to, bytes: datagram });
@@ -400,9 +421,21 @@ impl World {
         }
     }
 
+    /// The reliable messages that the connection of a node that ended last had not delivered
+    /// ([`Endpoint::undelivered`]).
+    #[must_use]
+    pub fn undelivered(&self, node: NodeId) -> &[Undelivered] {
+        &self.nodes[node.0].undelivered
+    }
+
     /// Shows every datagram to `watcher`, when it is sent and when it arrives at a node that is on.
     pub fn watch(&mut self, watcher: impl FnMut(&Sighting<'_>) + Send + 'static) {
         self.trace.watch(Box::new(watcher));
+    }
+
+    /// Shows every plaintext to `watcher` when it is sealed.
+    pub fn watch_plaintexts(&mut self, watcher: impl FnMut(&Sealing<'_>) + Send + 'static) {
+        self.nonces.watch(Box::new(watcher));
     }
 
     /// A digest of all datagrams so far: when each was sent and arrived, its ports and bytes. Two runs of one seed
@@ -419,6 +452,7 @@ impl World {
             nonces_reused: self.nonces.reused(),
             oversized: self.oversized,
             amplification: self.nodes.iter().map(|node| node.strangers.worst()).fold(0.0, f64::max),
+            on_unproved_paths: self.nodes.iter().map(|node| node.strangers.worst_path()).fold(0.0, f64::max),
         }
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use fastwire::congestion::CongestionMode;
 use fastwire::reliability::DeliveryMode;
 use fastwire::sim::{Ledger, LinkConfig, Loss, NodeId, World};
-use fastwire::{ClientConfig, ConnectionId, Event, ServerConfig};
+use fastwire::{ClientConfig, ConnectionId, Event, Profile, ServerConfig};
+
+use crate::duo::{PROFILES, configs};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn patient() -> (ServerConfig, ClientConfig) {
-    let (mut server, mut client) = (ServerConfig::default(), ClientConfig::default());
+fn patient(profile: Profile) -> (ServerConfig, ClientConfig) {
+    let (mut server, mut client) = configs(profile);
     (server.connection_timeout, server.handshake_timeout) = (MINUTE, MINUTE);
     (client.connection_timeout, client.connect_timeout) = (MINUTE, MINUTE);
     (server, client)
@@ -57,8 +59,8 @@ fn key(world: &mut World, (node, id): (NodeId, ConnectionId)) -> Option<[u8; 16]
 /// damaged CHALLENGE must not keep its own sound copy out.
 #[test]
 fn a_damaged_handshake_leaves_no_deaf_connection() {
-    for seed in 0..300 {
-        let (mut server, mut client) = patient();
+    for (seed, profile) in (0..300).flat_map(|seed| PROFILES.map(|profile| (seed, profile))) {
+        let (mut server, mut client) = patient(profile);
         (server.send_batching, client.send_batching) = (seed % 2 == 0, true);
         (server.connection_migration, client.connection_migration) = (true, seed % 3 > 0);
         let line = LinkConfig::new().latency(Duration::from_millis(5)).corrupt(0.3);
@@ -75,32 +77,34 @@ fn a_damaged_handshake_leaves_no_deaf_connection() {
             }
             heard == [true; 2]
         });
-        assert_eq!(heard, [true; 2], "seed {seed}: both sides hear each other");
+        assert_eq!(heard, [true; 2], "seed {seed}, {profile:?}: both sides hear each other");
     }
 }
 
 /// Silence of a server that lives is only loss, however long it lasts by chance.
 #[test]
 fn a_quiet_connection_over_a_bad_line_is_not_taken_for_dead() {
-    for seed in 0..10 {
+    for (seed, profile) in (0..10).flat_map(|seed| PROFILES.map(|profile| (seed, profile))) {
         let line = LinkConfig::new()
             .latency(Duration::from_millis(20))
             .loss(Loss::Bernoulli { rate: 0.3 })
             .corrupt(0.3);
-        let (mut world, ends) = connect(seed, line, patient());
+        let (mut world, ends) = connect(seed, line, patient(profile));
         let deadline = world.now() + 10 * MINUTE;
         let ended = world.run_until(deadline, |_, node, event| {
             matches!(event, Event::Disconnected { connection, .. } if ends.contains(&(node, connection)))
         });
-        assert!(!ended, "seed {seed}: ended after {:?}", world.elapsed());
+        assert!(!ended, "seed {seed}, {profile:?}: ended after {:?}", world.elapsed());
     }
 }
 
 /// What overflowed a queue comes back in portions, so that it arrives at last, congestion control or not.
 #[test]
 fn a_burst_far_beyond_the_queue_arrives() {
-    for (seed, mode) in [(1, CongestionMode::Aggressive), (2, CongestionMode::Conservative)] {
-        let (mut server, mut client) = (ServerConfig::default(), ClientConfig::default());
+    let modes = [(1, CongestionMode::Aggressive), (2, CongestionMode::Conservative)];
+    for (profile, (seed, mode)) in PROFILES.into_iter().flat_map(|profile| modes.map(|mode| (profile, mode)))
+    {
+        let (mut server, mut client) = configs(profile);
         (server.congestion, client.congestion) = (mode, mode);
         let line = LinkConfig::new()
             .latency(Duration::from_millis(2))
@@ -119,10 +123,10 @@ fn a_burst_far_beyond_the_queue_arrives() {
             match event {
                 Event::Message { data, .. } => ledger.on_delivered(&data).expect("law"),
                 Event::Connected { .. } => {}
-                other => panic!("{mode:?}: {other:?}"),
+                other => panic!("{profile:?} {mode:?}: {other:?}"),
             }
             ledger.is_complete()
         });
-        assert!(ledger.is_complete(), "{mode:?}: {} of {}", ledger.delivered(), ledger.sent());
+        assert!(ledger.is_complete(), "{profile:?} {mode:?}: {} of {}", ledger.delivered(), ledger.sent());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -10,7 +11,33 @@ use fastwire::congestion::{BuiltinController, BuiltinControllers};
 use fastwire::crypto::{Aead, BuiltinSuites};
 use fastwire::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
 use fastwire::transport::{RecvMeta, SocketId};
-use fastwire::{ClientConfig, ConnectionId, Event, ServerConfig};
+use fastwire::{ClientConfig, ClientProfile, ConnectionId, Event, Profile, ServerConfig, ServerProfile};
+
+/// Defaults that speak the base profile and nothing else.
+pub(crate) fn base_server() -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.profile = ServerProfile::BaseOnly;
+    config
+}
+
+/// As [`base_server`].
+pub(crate) fn base_client() -> ClientConfig {
+    let mut config = ClientConfig::default();
+    config.profile = ClientProfile::BaseOnly;
+    config
+}
+
+/// Defaults on both sides that speak `profile` and nothing else.
+pub(crate) fn configs(profile: Profile) -> (ServerConfig, ClientConfig) {
+    let (mut server, mut client) = (base_server(), base_client());
+    if profile == Profile::Extended {
+        (server.profile, client.profile) = (ServerProfile::ExtendedOnly, ClientProfile::Require);
+    }
+    (server, client)
+}
+
+/// Both profiles.
+pub(crate) const PROFILES: [Profile; 2] = [Profile::Base, Profile::Extended];
 
 /// An endpoint of the standard parts.
 pub(crate) type Core = Endpoint<Aead, BuiltinCompressor, BuiltinController>;
@@ -41,7 +68,7 @@ pub(crate) fn client_address(socket: SocketId) -> SocketAddr {
 
 fn parts(config: &fastwire::compress::CompressionConfig, controllers: BuiltinControllers) -> PartsOfCore {
     Parts {
-        suites: Box::new(BuiltinSuites),
+        suites: Arc::new(BuiltinSuites),
         compressor: BuiltinCompressor::new(config).expect("compression"),
         controllers: Box::new(controllers),
     }

@@ -8,19 +8,19 @@ use fastwire::wire::{Control, Reject, RejectReason, VersionMismatch};
 use fastwire::{ClientConfig, ConnectError, DisconnectReason, Event, ServerConfig};
 
 use crate::duo::{
-    CHALLENGE, CONNECT, Core, Duo, LATENCY, Way, bare_type, client, client_address, drain, events, feed,
-    is_response, seeded_client, server, server_address,
+    CHALLENGE, CONNECT, Core, Duo, LATENCY, Way, bare_type, base_client, base_server, client, client_address,
+    drain, events, feed, is_response, seeded_client, server, server_address,
 };
 
 pub(crate) const MS: fn(u64) -> Duration = Duration::from_millis;
 
 pub(crate) fn defaults() -> (ServerConfig, ClientConfig) {
-    (ServerConfig::default(), ClientConfig::default())
+    (base_server(), base_client())
 }
 
 /// A CONNECT of a client whose key follows from `seed`.
 pub(crate) fn connect_of(seed: u8, now: Instant) -> Vec<u8> {
-    let mut core = seeded_client(&ClientConfig::default(), seed, now);
+    let mut core = seeded_client(&base_client(), seed, now);
     core.connect(now, &[server_address()]).expect("connects");
     drain(&mut core, now).remove(0).bytes
 }
@@ -75,8 +75,8 @@ fn a_lost_datagram_of_the_handshake_costs_a_repeat_and_not_the_connection() {
 #[test]
 fn a_challenge_counts_only_from_the_address_connected_to_and_only_while_connecting() {
     let now = Instant::now();
-    let mut theirs = server(&ServerConfig::default(), now);
-    let mut core = client(&ClientConfig::default(), now);
+    let mut theirs = server(&base_server(), now);
+    let mut core = client(&base_client(), now);
     core.connect(now, &[server_address()]).expect("connects");
     let connect = drain(&mut core, now).remove(0).bytes;
     let challenge = answer(&mut theirs, now, &connect);
@@ -87,7 +87,7 @@ fn a_challenge_counts_only_from_the_address_connected_to_and_only_while_connecti
     feed(&mut core, now, server_address(), &challenge);
     assert!(is_response(&drain(&mut core, now)[0].bytes));
 
-    let (mut duo, _, at_client) = Duo::connected(&ServerConfig::default(), &ClientConfig::default());
+    let (mut duo, _, at_client) = Duo::connected(&base_server(), &base_client());
     let agreements = duo.client.stats().key_agreements;
     feed(&mut duo.client, duo.now, server_address(), &challenge);
     for refusal in refusals() {
@@ -162,8 +162,8 @@ fn a_client_restarted_at_its_address_takes_its_place_and_a_spoofed_connect_does_
 #[test]
 fn a_second_copy_of_challenge_restarts_no_counter() {
     let now = Instant::now();
-    let mut theirs = server(&ServerConfig::default(), now);
-    let mut core = client(&ClientConfig::default(), now);
+    let mut theirs = server(&base_server(), now);
+    let mut core = client(&base_client(), now);
     core.connect(now, &[server_address()]).expect("connects");
     let challenge = answer(&mut theirs, now, &drain(&mut core, now)[0].bytes);
     let mut nonces = Vec::new();
@@ -191,8 +191,8 @@ fn no_nonce_twice_and_no_connection_lost_on_lines_that_duplicate_and_reorder() {
             .reorder(0.3, Reorder::Delay(MS(150)))
             .loss(Loss::Bernoulli { rate: 0.1 });
         let mut world = World::new(seed);
-        let server = world.server(ServerConfig::default()).expect("server");
-        let client = world.client(ClientConfig::default()).expect("client");
+        let server = world.server(base_server()).expect("server");
+        let client = world.client(base_client()).expect("client");
         world.line(client, server, line).expect("line");
         world.connect(client, server).expect("connects");
         let mut ends = Vec::new();
@@ -295,8 +295,8 @@ fn a_server_completes_with_any_packet_that_opens() {
 fn a_client_finds_a_restarted_server_within_three_seconds() {
     let line = LinkConfig::new().latency(MS(20));
     let mut world = World::new(5);
-    let server = world.server(ServerConfig::default()).expect("server");
-    let client = world.client(ClientConfig::default()).expect("client");
+    let server = world.server(base_server()).expect("server");
+    let client = world.client(base_client()).expect("client");
     world.line(client, server, line).expect("line");
     let first = world.connect(client, server).expect("connects");
     let deadline = world.now() + MS(1000);
@@ -364,8 +364,8 @@ fn a_sealed_packet_that_looks_like_connect_is_opened_first() {
     let mut hits = 0;
     for seed in 0..=255u8 {
         for shift in 0..4 {
-            let mut theirs = server(&ServerConfig::default(), now);
-            let mut core = seeded_client(&ClientConfig::default(), seed, now);
+            let mut theirs = server(&base_server(), now);
+            let mut core = seeded_client(&base_client(), seed, now);
             core.script_entropy(vec![[seed ^ (shift * 64 + 1); 32].map(|b| b.wrapping_add(shift)).to_vec()]);
             let id = core.connect(now, &[server_address()]).expect("connects");
             core.send(now, id, [7; 100], 2).expect("queued");

@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use fastwire::sim::{LinkConfig, World};
-use fastwire::{ClientConfig, ConnectError, Event, ServerConfig};
+use fastwire::{ConnectError, Event};
 
-use crate::duo::{Duo, drain, feed, seeded_client, server};
+use crate::duo::{Duo, base_client, base_server, drain, feed, seeded_client, server};
 use crate::handshake::{MS, answer, connect_of, defaults};
 
 #[test]
 fn the_same_connect_gets_the_same_challenge() {
     let now = Instant::now();
-    let mut core = server(&ServerConfig::default(), now);
+    let mut core = server(&base_server(), now);
     let first = answer(&mut core, now, &connect_of(1, now));
     let again = answer(&mut core, now + MS(400), &connect_of(1, now));
     let other = answer(&mut core, now + MS(500), &connect_of(2, now));
@@ -31,14 +31,14 @@ fn the_same_connect_gets_the_same_challenge() {
 #[test]
 fn pending_handshakes_are_bounded_and_the_oldest_makes_room() {
     let now = Instant::now();
-    let mut core = server(&ServerConfig::default(), now);
+    let mut core = server(&base_server(), now);
     let first: Vec<_> = (0..6).map(|seed| answer(&mut core, now, &connect_of(seed, now))).collect();
     assert_eq!((core.pending_handshakes(), core.stats().handshakes_expired), (4, 2), "per address and port");
     assert_eq!(answer(&mut core, now, &connect_of(5, now)), first[5], "the newest four stand");
     assert_eq!(answer(&mut core, now, &connect_of(2, now)), first[2]);
     assert_ne!(answer(&mut core, now, &connect_of(0, now)), first[0], "the oldest is gone");
 
-    let mut config = ServerConfig::default();
+    let mut config = base_server();
     config.limits.pending_handshakes = 100;
     config.limits.pending_handshakes_per_ip = 10;
     let mut core = server(&config, now);
@@ -58,7 +58,7 @@ fn pending_handshakes_are_bounded_and_the_oldest_makes_room() {
 #[test]
 fn a_spoofed_flood_costs_no_key_agreement_and_little_answer() {
     let now = Instant::now();
-    let mut core = server(&ServerConfig::default(), now);
+    let mut core = server(&base_server(), now);
     let (mut received, mut sent) = (0, 0);
     for n in 0..2000u32 {
         let from = ([10, 7, (n >> 8) as u8, n as u8], 1000).into();
@@ -74,7 +74,7 @@ fn a_spoofed_flood_costs_no_key_agreement_and_little_answer() {
 
 #[test]
 fn key_agreements_are_bounded_a_second() {
-    let mut config = ServerConfig::default();
+    let mut config = base_server();
     config.limits.key_agreements_per_second = 10;
     let now = Instant::now();
     let mut core = server(&config, now);
@@ -103,11 +103,11 @@ fn a_full_server_lets_a_restarted_client_back_in() {
 
 #[test]
 fn a_full_server_says_so_also_to_those_it_had_challenged() {
-    let mut config = ServerConfig::default();
+    let mut config = base_server();
     config.max_connections = 3;
     let mut world = World::new(9);
     let server = world.server(config).expect("server");
-    let clients: Vec<_> = (0..8).map(|_| world.client(ClientConfig::default()).expect("client")).collect();
+    let clients: Vec<_> = (0..8).map(|_| world.client(base_client()).expect("client")).collect();
     for &client in &clients {
         // All at once: every CONNECT arrives while the server still has room.
         world.line(client, server, LinkConfig::new().latency(MS(20))).expect("line");

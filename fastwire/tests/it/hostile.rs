@@ -6,11 +6,11 @@ use fastwire::transport::SocketId;
 use fastwire::{ClientConfig, ConnectionId, Event, ServerConfig};
 use proptest::prelude::*;
 
-use crate::duo::{Duo, client_address, feed, server_address};
+use crate::duo::{Duo, base_client, base_server, client_address, feed, server_address};
 use crate::handshake::MS;
 
 fn configs(batching: bool, migration: bool) -> (ServerConfig, ClientConfig) {
-    let (mut server, mut client) = (ServerConfig::default(), ClientConfig::default());
+    let (mut server, mut client) = (base_server(), base_client());
     (server.send_batching, client.send_batching) = (batching, batching);
     (server.connection_migration, client.connection_migration) = (migration, migration);
     (server, client)

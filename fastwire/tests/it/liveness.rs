@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use fastwire::sim::Rng;
-use fastwire::{ClientConfig, ConnectionState, DisconnectReason, Event, ServerConfig};
+use fastwire::{ConnectionState, DisconnectReason, Event};
 
-use crate::duo::{Duo, LATENCY, Way, drain, events};
+use crate::duo::{Duo, LATENCY, Way, base_client, base_server, drain, events};
 use crate::handshake::{MS, defaults};
 
 fn pair() -> (Duo, fastwire::ConnectionId, fastwire::ConnectionId) {
-    Duo::connected(&ServerConfig::default(), &ClientConfig::default())
+    Duo::connected(&base_server(), &base_client())
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod bad_lines;
 mod docs;
 mod duo;
+mod extended;
 mod handshake;
 mod handshake_limits;
 mod handshake_policy;
@@ -12,6 +13,7 @@ mod liveness;
 mod migration;
 mod names;
 mod shell;
+mod streams;
 #[cfg(all(feature = "lz4", feature = "zstd"))]
 mod vectors_handshakes;
 #[cfg(all(feature = "lz4", feature = "zstd"))]

@@ -10,11 +10,14 @@ use fastwire::sim::{Ledger, LinkConfig, NodeId, World};
 use fastwire::transport::SocketId;
 use fastwire::{ClientConfig, ConnectionId, Event, SendError, ServerConfig};
 
-use crate::duo::{Core, Duo, Way, client_address, drain, events, feed, seeded_client, server_address};
+use crate::duo::{
+    Core, Duo, Way, base_client, base_server, client_address, drain, events, feed, seeded_client,
+    server_address,
+};
 use crate::handshake::MS;
 
 fn migrating() -> (ServerConfig, ClientConfig) {
-    let (mut server, mut client) = (ServerConfig::default(), ClientConfig::default());
+    let (mut server, mut client) = (base_server(), base_client());
     server.connection_migration = true;
     client.connection_migration = true;
     (server, client)
@@ -295,8 +298,8 @@ fn migration_needs_both_sides_and_a_cipher() {
         duo.client.rebind(duo.now, at_client)
     };
     assert_eq!(rebind(&server, &client), Ok(()));
-    assert_eq!(rebind(&ServerConfig::default(), &client), Err(RebindError::MigrationOff));
-    assert_eq!(rebind(&server, &ClientConfig::default()), Err(RebindError::MigrationOff));
+    assert_eq!(rebind(&base_server(), &client), Err(RebindError::MigrationOff));
+    assert_eq!(rebind(&server, &base_client()), Err(RebindError::MigrationOff));
     let (mut bare_server, mut bare_client) = (server.clone(), client.clone());
     bare_server.cipher_preference = vec![CipherSuite::None, CipherSuite::Aes128Gcm];
     bare_client.cipher_preference = vec![CipherSuite::None, CipherSuite::Aes128Gcm];

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use fastwire::Event;
 use fastwire::crypto::{BuiltinSuites, CipherSuites, KeyPair, Opener, PublicKey, derive_session_keys};
 use fastwire::wire::{Control, PacketHeader};
-use fastwire::{Event, ServerConfig};
 use fastwire_testkit::vectors::{Value, cases, hex, load, number};
 
-use crate::duo::{client_address, drain, events, feed, server, server_address};
+use crate::duo::{base_server, client_address, drain, events, feed, server, server_address};
 use crate::vectors_sessions::{Setting, scripted_client, scripted_server};
 
 fn bytes<const N: usize>(value: &Value) -> [u8; N] {
@@ -97,7 +97,7 @@ fn departure(name: &str) -> Option<&'static str> {
 #[test]
 fn vectors_server_reactions_hold_for_a_real_server() {
     let file = load("handshake_codec");
-    let mut config = ServerConfig::default();
+    let mut config = base_server();
     config.send_batching = true;
     config.connection_migration = true;
     for case in cases(&file["server_reactions"]) {

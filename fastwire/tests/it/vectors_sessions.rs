@@ -13,7 +13,9 @@ use fastwire::wire::{BatchReader, FragmentHeader, PacketFlags, PacketHeader};
 use fastwire::{ClientConfig, DisconnectReason, Event, ServerConfig};
 use fastwire_testkit::vectors::{self, Value, cases, hex, number};
 
-use crate::duo::{Core, client, client_address, drain, events, feed, server, server_address};
+use crate::duo::{
+    Core, base_client, base_server, client, client_address, drain, events, feed, server, server_address,
+};
 
 /// What a session or handshake was recorded with.
 pub(crate) struct Setting {
@@ -53,7 +55,7 @@ impl Setting {
     }
 
     pub(crate) fn server(&self) -> ServerConfig {
-        let mut config = ServerConfig::default();
+        let mut config = base_server();
         config.cipher_preference = vec![self.suite];
         config.compression = self.compression.clone();
         config.congestion = CongestionMode::Aggressive;
@@ -63,7 +65,7 @@ impl Setting {
     }
 
     pub(crate) fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::default();
+        let mut config = base_client();
         config.cipher_preference = vec![self.suite];
         config.compression = self.compression.clone();
         config.congestion = CongestionMode::Aggressive;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use fastwire::compress::{Algorithm, CompressionConfig};
 use fastwire::reliability::DeliveryMode;
 use fastwire::sim::{Ledger, LinkConfig, Loss, NodeId, World};
-use fastwire::{ClientConfig, ConnectionId, DisconnectReason, Event, SendError, ServerConfig};
+use fastwire::{ClientConfig, ConnectionId, DisconnectReason, Event, Profile, SendError, ServerConfig};
+
+use crate::duo::{PROFILES, configs};
 
 const MODES: [DeliveryMode; 4] = [
     DeliveryMode::ReliableOrdered,
@@ -22,7 +24,7 @@ struct Pair {
     at_client: ConnectionId,
 }
 
-fn pair(seed: u64, line: LinkConfig, server: ServerConfig, client: ClientConfig) -> Pair {
+fn pair(seed: u64, line: LinkConfig, (server, client): (ServerConfig, ClientConfig)) -> Pair {
     let mut world = World::new(seed);
     let server = world.server(server).expect("server");
     let client = world.client(client).expect("client");
@@ -92,26 +94,28 @@ fn exchange(mut pair: Pair, messages: usize, len: impl Fn(usize) -> usize, withi
 
 #[test]
 fn all_four_modes_over_a_perfect_line() {
-    let line = LinkConfig::new().latency(Duration::from_millis(10));
-    let pair = pair(1, line, ServerConfig::default(), ClientConfig::default());
-    let mut pair = exchange(pair, 300, |i| i * 7 % 3000, Duration::from_secs(60));
-    let stats =
-        pair.world.endpoint(pair.client).and_then(|e| e.connection_stats(pair.at_client)).expect("stats");
-    assert_eq!(stats.retransmits, 0, "{stats:?}");
-    assert_eq!(pair.world.report().nonces_reused, 0);
-    assert_eq!(pair.world.report().oversized, 0);
+    for profile in PROFILES {
+        let line = LinkConfig::new().latency(Duration::from_millis(10));
+        let pair = pair(1, line, configs(profile));
+        let mut pair = exchange(pair, 300, |i| i * 7 % 3000, Duration::from_secs(60));
+        let stats =
+            pair.world.endpoint(pair.client).and_then(|e| e.connection_stats(pair.at_client)).expect("stats");
+        assert_eq!(stats.retransmits, 0, "{profile:?}: {stats:?}");
+        assert_eq!(pair.world.report().nonces_reused, 0);
+        assert_eq!(pair.world.report().oversized, 0);
+    }
 }
 
 #[test]
 fn all_four_modes_over_a_bad_line() {
-    for seed in 0..20 {
+    for (seed, profile) in (0..20).flat_map(|seed| PROFILES.map(|profile| (seed, profile))) {
         let line = LinkConfig::new()
             .latency(Duration::from_millis(20))
             .jitter(Duration::from_millis(10))
             .loss(Loss::Bernoulli { rate: 0.1 })
             .duplicate(0.05)
             .corrupt(0.02);
-        let pair = pair(seed, line, ServerConfig::default(), ClientConfig::default());
+        let pair = pair(seed, line, configs(profile));
         let pair = exchange(pair, 200, |i| i * 7 % 3000, Duration::from_secs(120));
         assert_eq!(pair.world.report().nonces_reused, 0);
     }
@@ -119,8 +123,12 @@ fn all_four_modes_over_a_bad_line() {
 
 #[test]
 fn closing_delivers_what_is_queued_and_tells_the_peer() {
+    PROFILES.into_iter().for_each(close_after_a_burst);
+}
+
+fn close_after_a_burst(profile: Profile) {
     let line = LinkConfig::new().latency(Duration::from_millis(10));
-    let mut pair = pair(3, line, ServerConfig::default(), ClientConfig::default());
+    let mut pair = pair(3, line, configs(profile));
     for number in 0..50u8 {
         pair.world.send(pair.client, pair.at_client, [number; 500], 0).expect("queued");
     }
@@ -145,13 +153,13 @@ fn closing_delivers_what_is_queued_and_tells_the_peer() {
 #[test]
 fn a_channel_set_apart_is_never_compressed() {
     let text = b"the same words again and again ".repeat(30);
-    let bytes_on = |channel: u8| {
-        let (mut server, mut client) = (ServerConfig::default(), ClientConfig::default());
+    let bytes_on = |profile: Profile, channel: u8| {
+        let (mut server, mut client) = configs(profile);
         server.compression = CompressionConfig::new(Algorithm::Lz4);
         client.compression = server.compression.clone();
         client.uncompressed_channels = vec![1];
         let line = LinkConfig::new().latency(Duration::from_millis(10));
-        let mut pair = pair(4, line, server, client);
+        let mut pair = pair(4, line, (server, client));
         let stats = |pair: &mut Pair| {
             let endpoint = pair.world.endpoint(pair.client).expect("on");
             endpoint.connection_stats(pair.at_client).expect("connected").bytes_sent
@@ -161,6 +169,8 @@ fn a_channel_set_apart_is_never_compressed() {
         pair.world.poke(pair.client);
         stats(&mut pair) - before
     };
-    assert!(bytes_on(0) < 200);
-    assert!(bytes_on(1) > text.len() as u64);
+    for profile in PROFILES {
+        assert!(bytes_on(profile, 0) < 200);
+        assert!(bytes_on(profile, 1) > text.len() as u64);
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use crate::proto::transmit::Route;
 use crate::transport::SocketId;
 
 /// A connection moves at most this often.
@@ -37,6 +38,11 @@ impl Path {
         Self { socket, remote, source: None, unproven: None, moved_at: None }
     }
 
+    /// The way of its datagrams.
+    pub(crate) fn route(&self) -> Route {
+        Route { socket: self.socket, remote: self.remote, source: self.source }
+    }
+
     /// Whether a packet from elsewhere may move the connection now.
     pub(crate) fn may_move(&self, now: Instant) -> bool {
         self.moved_at.is_none_or(|at| now.saturating_duration_since(at) >= MOVE_INTERVAL)
@@ -51,6 +57,16 @@ impl Path {
             unproven: Some(Unproven { since: now, received: bytes, sent: 0, wants_probe: true }),
             moved_at: Some(now),
         };
+    }
+
+    /// Goes to an address that has proved itself.
+    pub(crate) fn settle_on(&mut self, socket: SocketId, remote: SocketAddr, source: Option<IpAddr>) {
+        *self = Self { socket, remote, source, unproven: None, moved_at: self.moved_at };
+    }
+
+    /// The peer has shown that it is there.
+    pub(crate) fn prove(&mut self) {
+        self.unproven = None;
     }
 
     pub(crate) fn on_received(&mut self, bytes: u64) {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use fastwire_crypto::KeyPair;
-use fastwire_wire::Challenge;
+use crate::proto::client::Challenged;
+use crate::proto::handshake::offer::Offer;
 
 /// Silence after which the client asks, and how often it does.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
@@ -18,7 +18,7 @@ const ANSWERS: u32 = 16;
 
 /// CONNECTs beside a live connection. Dropped as soon as the old connection is heard again.
 pub(crate) struct Revival {
-    pub(crate) keys: KeyPair,
+    pub(crate) offer: Offer,
     next_connect: Instant,
     answer: Option<Answer>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Revival {
 /// What the server answered.
 struct Answer {
     /// The newest CHALLENGE.
-    challenge: Challenge,
+    challenge: Challenged,
     /// How many have come.
     count: u32,
     /// When the old connection is given up, at the soonest.
@@ -34,8 +34,14 @@ struct Answer {
 }
 
 impl Revival {
-    pub(crate) fn new(keys: KeyPair, now: Instant) -> Self {
-        Self { keys, next_connect: now, answer: None }
+    pub(crate) fn new(offer: Offer, now: Instant) -> Self {
+        Self { offer, next_connect: now, answer: None }
+    }
+
+    /// Time passed in which nobody could answer: asks anew, and forgets what was answered.
+    pub(crate) fn start_over(&mut self, now: Instant) {
+        self.next_connect = now;
+        self.answer = None;
     }
 
     /// Whether a CONNECT is due.
@@ -47,33 +53,39 @@ impl Revival {
         due
     }
 
-    /// Takes a CHALLENGE of the server: from the first on the old connection has its last call. It lasts 3 RTO, but no
+    /// Takes a CHALLENGE of the server, if it answers this offer: from the first on the old connection has its last call. It lasts 3 RTO, but no
     /// longer than half the time left until `end`, when the connection times out: the RTO may be the work of a packet
     /// that somebody held back, and a verdict after the end would come too late.
     pub(crate) fn handle_challenge(
         &mut self,
-        challenge: &Challenge,
+        challenge: &Challenged,
         rto: Duration,
         end: Instant,
         now: Instant,
-    ) {
+    ) -> bool {
+        if let Challenged::Extended(extended) = challenge
+            && !self.offer.has_nonce(&extended.trailer.client_nonce)
+        {
+            return false;
+        }
         match &mut self.answer {
             Some(answer) => {
-                answer.challenge = *challenge;
+                answer.challenge = challenge.clone();
                 answer.count += 1;
             }
             None => {
                 let most = end.saturating_duration_since(now) / 2;
                 let not_before = now + (rto * 3).min(most).max(LAST_CALL);
-                self.answer = Some(Answer { challenge: *challenge, count: 1, not_before });
+                self.answer = Some(Answer { challenge: challenge.clone(), count: 1, not_before });
                 self.next_connect = now;
             }
         }
+        true
     }
 
     /// The CHALLENGE to go on with, once the old connection stayed silent to its last call. `own`: its server was
     /// one of ours.
-    pub(crate) fn verdict(&self, own: bool, now: Instant) -> Option<&Challenge> {
+    pub(crate) fn verdict(&self, own: bool, now: Instant) -> Option<&Challenged> {
         let enough = if own { ANSWERS } else { 1 };
         let silent = |answer: &&Answer| answer.count >= enough && now >= answer.not_before;
         self.answer.as_ref().filter(silent).map(|answer| &answer.challenge)
@@ -86,11 +98,18 @@ impl Revival {
 
 #[cfg(test)]
 mod tests {
-    use fastwire_wire::{Features, PROTOCOL_VERSION};
+    use fastwire_crypto::KeyPair;
+    use fastwire_wire::{Challenge, Features, PROTOCOL_VERSION};
 
     use super::*;
+    use crate::ClientConfig;
 
-    const CHALLENGE: Challenge = Challenge {
+    fn revival(now: Instant) -> Revival {
+        let config = ClientConfig::default().common().expect("valid");
+        Revival::new(Offer::new(&config, KeyPair::from_secret([3; 32]), None), now)
+    }
+
+    const CHALLENGE: Challenged = Challenged::Base(Challenge {
         version: PROTOCOL_VERSION,
         application_version: 0,
         public_key: [1; 32],
@@ -99,14 +118,14 @@ mod tests {
         compression_ack: 0,
         features: Features::EMPTY,
         migration_token: None,
-    };
+    });
 
     #[test]
     fn the_last_call_ends_before_the_connection_whatever_the_rto() {
         let start = Instant::now();
         let end = start + Duration::from_secs(8);
         for rto in [50, 500, 3_800, 5_000].map(Duration::from_millis) {
-            let mut revival = Revival::new(KeyPair::from_secret([3; 32]), start);
+            let mut revival = revival(start);
             revival.handle_challenge(&CHALLENGE, rto, end, start);
             let gone = start + (rto * 3).clamp(LAST_CALL, Duration::from_secs(4));
             assert!(revival.verdict(false, gone - Duration::from_millis(1)).is_none(), "{rto:?}");
@@ -119,7 +138,7 @@ mod tests {
         let start = Instant::now();
         let end = start + Duration::from_secs(8);
         let rto = Duration::from_millis(60);
-        let mut revival = Revival::new(KeyPair::from_secret([3; 32]), start);
+        let mut revival = revival(start);
         let mut asked = 0;
         for ms in 0..5_000 {
             let now = start + Duration::from_millis(ms);

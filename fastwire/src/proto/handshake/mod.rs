@@ -2,6 +2,8 @@
 
 pub(crate) mod budget;
 pub(crate) mod client;
+pub(crate) mod extended;
+pub(crate) mod offer;
 pub(crate) mod pending;
 
 use fastwire_wire::{Challenge, Connect, Control, PacketFlags, PacketHeader, Reject, VersionMismatch};

@@ -35,6 +35,7 @@ where
     /// # Panics
     /// Outside a tokio runtime.
     pub fn into_async(self) -> AsyncClient {
+        self.pump.hub.set_local(self.local_addr().ok());
         let handle = ClientHandle::new(self.pump.hub.clone());
         let Self { pump, cadence, early, .. } = self;
         AsyncClient { handle, arrivals: start(pump, cadence, early) }

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::FastwireStream;
 use super::inbox::Taken;
 use crate::shell::handle::own;
 use crate::shell::link::{Command, Link, Order, Pending};
-use crate::{ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, SendError};
+use crate::{
+    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, SendError, StreamError,
+};
 
 /// A connection: reads with [`recv`](Self::recv), and does all that a [`Sender`] does. Dropping it, or all halves
-/// after [`split`](Self::split), closes it gracefully.
+/// after [`split`](Self::split), and all its streams, closes it gracefully.
 #[derive(Debug)]
 pub struct AsyncConnection {
     sender: Sender,
@@ -26,6 +29,10 @@ impl AsyncConnection {
     pub(super) fn new(link: Arc<Link>) -> Self {
         let held = Arc::new(Held { link });
         Self { sender: Sender { held: held.clone() }, receiver: Receiver { held } }
+    }
+
+    pub(super) fn held(&self) -> &Arc<Held> {
+        &self.sender.held
     }
 
     /// The next message and its channel; `None` when the connection is over and all its messages are read.
@@ -90,6 +97,39 @@ impl Sender {
     /// [`SendError`]; [`SendError::QueueFull`] hands the message back.
     pub fn try_send(&self, data: impl Payload, channel: u8) -> Result<(), SendError> {
         self.held.link.send(own(data), channel, Pending::Queued)
+    }
+
+    /// Opens a stream beside all others, as soon as a channel is free: of those that the layout keeps for streams which this
+    /// side opens ([`ChannelLayout::with_streams`](crate::reliability::ChannelLayout::with_streams)) each carries one at a
+    /// time. Those who wait are served in turn. The stream keeps the connection open.
+    ///
+    /// Cancellation-safe: a channel is taken only when this returns.
+    ///
+    /// # Errors
+    /// [`StreamError::NotExtended`], [`StreamError::NoneToOpen`], [`StreamError::ConnectionClosed`].
+    pub async fn open_stream(&self) -> Result<FastwireStream, StreamError> {
+        let link = self.streaming()?;
+        if !link.streams.can_open() {
+            return Err(StreamError::NoneToOpen);
+        }
+        let stream = link.streams.open().await?;
+        Ok(FastwireStream::new(Arc::clone(&self.held), stream))
+    }
+
+    /// The next stream that the peer opened. Callable from several tasks at once. The stream keeps the connection open.
+    ///
+    /// Cancellation-safe: a stream is taken only when this returns.
+    ///
+    /// # Errors
+    /// [`StreamError::NotExtended`]; [`StreamError::ConnectionClosed`] when there will be no more.
+    pub async fn accept_stream(&self) -> Result<FastwireStream, StreamError> {
+        let stream = self.streaming()?.streams.accept().await?;
+        Ok(FastwireStream::new(Arc::clone(&self.held), stream))
+    }
+
+    fn streaming(&self) -> Result<&Link, StreamError> {
+        let link = &self.held.link;
+        if link.is_extended() { Ok(link) } else { Err(StreamError::NotExtended) }
     }
 
     async fn send_when_room(&self, mut data: Bytes, channel: u8, to: Pending) -> Result<(), SendError> {
@@ -220,9 +260,9 @@ impl Drop for Receiver {
     }
 }
 
-/// What all halves share: the last one to go closes the connection.
-struct Held {
-    link: Arc<Link>,
+/// What all halves and streams share: the last one to go closes the connection.
+pub(crate) struct Held {
+    pub(super) link: Arc<Link>,
 }
 
 impl Drop for Held {

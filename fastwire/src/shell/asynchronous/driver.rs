@@ -17,7 +17,7 @@ use crate::shell::link::{Hub, Link, lock};
 use crate::shell::pump::Pump;
 use crate::shell::turn::{Cadence, Next};
 use crate::transport::AsyncReadiness;
-use crate::{ConnectError, Event};
+use crate::{ConnectError, ConnectionId, Event};
 
 /// Connections that nobody has taken yet, and failed attempts. Not longer than there are connections.
 #[derive(Debug, Default)]
@@ -189,6 +189,13 @@ struct Postman {
 }
 
 impl Postman {
+    fn link(&mut self, connection: ConnectionId) -> Option<&Arc<Link>> {
+        if self.last.as_ref().is_none_or(|link| link.id() != connection) {
+            self.last = self.hub.find(connection);
+        }
+        self.last.as_ref()
+    }
+
     fn deliver<T, C, Z, G>(&mut self, pump: &mut Pump<T, C, Z, G>, event: Event)
     where
         T: AsyncReadiness,
@@ -204,13 +211,28 @@ impl Postman {
             }
             Event::ConnectFailed { error, .. } => self.arrivals.push(Err(error)),
             Event::Message { connection, channel, data } => {
-                if self.last.as_ref().is_none_or(|link| link.id() != connection) {
-                    self.last = self.hub.find(connection);
+                let hub = Arc::clone(&self.hub);
+                let (Some(link), layout) = (self.link(connection), &hub.layout) else { return };
+                if layout.stream_opener(channel).is_some() {
+                    link.streams.on_data(connection, channel, data, &mut pump.endpoint);
+                    return;
                 }
-                if let Some(link) = &self.last
-                    && link.inbox.push(channel, data, self.hub.inbox_messages)
-                {
-                    pump.endpoint.pause(connection, true);
+                // beside streams unreliable channels are not paused
+                let spare =
+                    layout.has_streams() && !layout.mode(channel).is_some_and(|mode| mode.is_reliable());
+                if link.inbox.push(channel, data, hub.inbox_messages, spare) {
+                    pump.pause_messages(connection, true);
+                }
+            }
+            Event::StreamFinished { connection, channel } => {
+                if let Some(link) = self.link(connection) {
+                    link.streams.on_finished(channel);
+                }
+            }
+            Event::StreamReset { connection, channel, code } => {
+                let now = pump.now;
+                if let Some(link) = self.link(connection) {
+                    link.streams.on_reset(connection, channel, code, now, &mut pump.endpoint);
                 }
             }
             Event::Disconnected { connection, .. } => {

@@ -42,10 +42,10 @@ pub(super) enum Taken {
 }
 
 impl Inbox {
-    /// Adds a message. Gives whether the connection has to be paused now.
-    pub(super) fn push(&self, channel: u8, data: Bytes, limit: usize) -> bool {
+    /// Adds a message, or drops a `spare` one that finds it full. Gives whether the connection has to be paused now.
+    pub(super) fn push(&self, channel: u8, data: Bytes, limit: usize, spare: bool) -> bool {
         let mut state = lock(&self.state);
-        if state.deaf {
+        if state.deaf || (spare && state.queue.len() >= limit) {
             return false;
         }
         state.queue.push_back((channel, data));

@@ -33,8 +33,13 @@ mod connection;
 mod driver;
 mod inbox;
 mod server;
+mod streams;
 
 pub use self::client::AsyncClient;
 pub use self::connection::{AsyncConnection, Receiver, Sender};
 pub(super) use self::inbox::Inbox;
 pub use self::server::AsyncServer;
+pub(super) use self::streams::Streams;
+pub use self::streams::{
+    FastwireListener, FastwireStream, OwnedReadHalf, OwnedWriteHalf, ReadHalf, StreamReset, WriteHalf,
+};

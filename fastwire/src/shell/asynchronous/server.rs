@@ -36,6 +36,7 @@ where
     /// # Panics
     /// Outside a tokio runtime.
     pub fn into_async(self) -> AsyncServer {
+        self.pump.hub.set_local(self.local_addr().ok());
         let handle = ServerHandle::new(self.pump.hub.clone(), self.local_addr().ok());
         AsyncServer { handle, arrivals: start(self.pump, self.cadence, VecDeque::new()) }
     }

@@ -27,7 +27,7 @@ fn a_restarted_server_shares_no_key_and_no_token_with_its_former_life() {
     let mut seen = BTreeSet::new();
     for seed in 0..20u8 {
         let parts = fastwire::proto::Parts {
-            suites: Box::new(BuiltinSuites),
+            suites: std::sync::Arc::new(BuiltinSuites),
             compressor: BuiltinCompressor::new(&config.compression).expect("valid"),
             controllers: Box::new(fastwire::congestion::BuiltinControllers::new(config.congestion)),
         };

@@ -57,7 +57,7 @@ impl Handler for UseRows {
             rows,
             "ConnectionStats.CongestionWindow",
             "ConnectionStats::congestion_window",
-            assert_eq!(stats.congestion_window, Some(4))
+            assert!(stats.congestion_window.is_some_and(|packets| packets >= 4))
         );
         row!(rows, "ConnectionStats.Uptime", "ConnectionStats::uptime", stats.uptime);
         row!(rows, "ConnectionStats.SendBandwidth", "ConnectionStats::send_bandwidth", stats.send_bandwidth);
@@ -139,7 +139,7 @@ pub(super) fn rows() -> Vec<Row> {
         rows,
         "ServerConfig.Congestion",
         "ServerConfig::congestion",
-        assert_eq!(ServerConfig::default().congestion, CongestionMode::Conservative)
+        assert_eq!(ServerConfig::default().congestion, CongestionMode::Auto)
     );
     row!(
         rows,
@@ -237,7 +237,7 @@ pub(super) fn rows() -> Vec<Row> {
         rows,
         "ClientConfig.Congestion",
         "ClientConfig::congestion",
-        assert_eq!(ClientConfig::default().congestion, CongestionMode::Conservative)
+        assert_eq!(ClientConfig::default().congestion, CongestionMode::Auto)
     );
     row!(
         rows,

@@ -269,7 +269,7 @@ pub(super) fn rows() -> Vec<Row> {
         rows,
         "CongestionConservative",
         "congestion::CongestionMode::Conservative",
-        assert_eq!(CongestionMode::default(), CongestionMode::Conservative)
+        assert_eq!(CongestionMode::default(), CongestionMode::Auto)
     );
     row!(rows, "CongestionAggressive", "congestion::CongestionMode::Aggressive", CongestionMode::Aggressive);
     row!(

@@ -5,12 +5,13 @@ use std::time::Duration;
 use fastwire::asynchronous::{AsyncClient, AsyncConnection, AsyncServer};
 use fastwire::transport::MemoryNetwork;
 use fastwire::{
-    ClientConfig, ConnectError, ConnectionState, DisconnectReason, SendError, Server, ServerConfig,
+    ClientConfig, ConnectError, ConnectionState, DisconnectReason, Profile, SendError, Server, ServerConfig,
     StartError,
 };
 use tokio::time::timeout;
 
-use super::support::{client_on, server_on};
+use super::support::{client_on, kicked_as_seen, server_on};
+use crate::duo::{PROFILES, configs};
 
 async fn pair_with(
     server: &ServerConfig,
@@ -103,7 +104,14 @@ async fn futures_dropped_half_way_lose_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_wakes_everybody() {
-    let (server, ours, mut theirs) = pair().await;
+    for profile in PROFILES {
+        end_wakes_everybody(profile).await;
+    }
+}
+
+async fn end_wakes_everybody(profile: Profile) {
+    let (server, client) = configs(profile);
+    let (server, ours, mut theirs) = pair_with(&server, &client).await;
     let (sender, mut receiver) = ours.split();
     let waiting = tokio::spawn(async move { receiver.recv().await });
     let closed = sender.clone();
@@ -111,7 +119,7 @@ async fn the_end_wakes_everybody() {
     theirs.send("bye", 0).await.unwrap();
     assert_eq!(waiting.await.unwrap(), Some((0, "bye".into())));
     theirs.kick("enough");
-    assert_eq!(closed.await.unwrap(), Some(DisconnectReason::Graceful));
+    assert_eq!(closed.await.unwrap(), Some(kicked_as_seen(profile)));
     assert_eq!(theirs.closed().await, Some(DisconnectReason::Kicked));
     assert_eq!(theirs.recv().await, None);
     assert_eq!(sender.send("x", 0).await, Err(SendError::ConnectionClosed));

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+#[cfg(feature = "tokio")]
+mod streams;
 mod support;
 mod thread;
 mod tick;

@@ -4,9 +4,17 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use fastwire::transport::{MemoryNetwork, MemoryTransport};
-use fastwire::{Client, ClientConfig, ConnectionId, Event, Server, ServerConfig};
+use fastwire::{Client, ClientConfig, ConnectionId, DisconnectReason, Event, Profile, Server, ServerConfig};
 
 pub(crate) const SERVER: &str = "10.0.0.1:7777";
+
+/// What a client sees that was kicked: the base profile cannot tell it.
+pub(crate) fn kicked_as_seen(profile: Profile) -> DisconnectReason {
+    match profile {
+        Profile::Base => DisconnectReason::Graceful,
+        Profile::Extended => DisconnectReason::Kicked,
+    }
+}
 
 /// One turn of everybody.
 pub(crate) const STEP: Duration = Duration::from_millis(5);

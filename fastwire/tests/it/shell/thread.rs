@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use fastwire::transport::MemoryNetwork;
 use fastwire::{
     Client, ClientConfig, ConnectError, ConnectionHandle, ConnectionId, ConnectionState, DisconnectReason,
-    Handler, Peer, SendError, Server, ServerConfig,
+    Handler, Peer, Profile, SendError, Server, ServerConfig,
 };
 
-use super::support::{SERVER, client_on, server_on};
+use super::support::{SERVER, client_on, kicked_as_seen, server_on};
+use crate::duo::{PROFILES, configs};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -125,11 +126,16 @@ fn over_real_sockets_a_message_does_not_wait_for_a_tick() {
 
 #[test]
 fn kick_and_ban_through_the_handle() {
+    PROFILES.into_iter().for_each(kick_and_ban);
+}
+
+fn kick_and_ban(profile: Profile) {
+    let (served, asked) = configs(profile);
     let network = MemoryNetwork::new();
     let (handler, clients) = wire();
-    let server = server_on(&network, &ServerConfig::default()).spawn(handler).unwrap();
+    let server = server_on(&network, &served).spawn(handler).unwrap();
     let (handler, news) = wire();
-    let client = client_on(&network, &ClientConfig::default(), 1).spawn(handler).unwrap();
+    let client = client_on(&network, &asked, 1).spawn(handler).unwrap();
     let id = id_of(&clients);
     id_of(&news);
     let handle: ConnectionHandle = server.connection(id).unwrap();
@@ -137,11 +143,11 @@ fn kick_and_ban_through_the_handle() {
     assert!(server.ban(ip));
     handle.kick("enough");
     assert_eq!(clients.recv_timeout(PATIENCE), Ok(News::Disconnected(DisconnectReason::Kicked)));
-    assert_eq!(news.recv_timeout(PATIENCE), Ok(News::Disconnected(DisconnectReason::Graceful)));
+    assert_eq!(news.recv_timeout(PATIENCE), Ok(News::Disconnected(kicked_as_seen(profile))));
     assert!(matches!(server.send(id, "x", 0), Err(SendError::ConnectionClosed)));
     client.stop().unwrap();
     let (handler, news) = wire();
-    let _client = client_on(&network, &ClientConfig::default(), 1).spawn(handler).unwrap();
+    let _client = client_on(&network, &asked, 1).spawn(handler).unwrap();
     assert_eq!(news.recv_timeout(PATIENCE), Ok(News::Failed(ConnectError::Banned)));
 }
 

@@ -8,10 +8,11 @@ use fastwire::transport::{
 };
 use fastwire::{
     Client, ClientConfig, ConnectError, ConnectionError, ConnectionId, ConnectionState, DisconnectReason,
-    Event, Handler, Peer, SendError, Server, ServerConfig, StartError,
+    Event, Handler, Peer, Profile, SendError, Server, ServerConfig, StartError,
 };
 
 use super::support::{SERVER, STEP, Table, client_on, messages, server_on};
+use crate::duo::{PROFILES, base_client, base_server, configs};
 
 fn failed(events: &[Event]) -> Option<ConnectError> {
     events.iter().find_map(|event| match event {
@@ -118,13 +119,16 @@ fn refusals_reach_the_client_as_typed_errors() {
         "{error:?}"
     );
 
-    let mut chacha = ServerConfig::default();
-    chacha.cipher_preference = vec![CipherSuite::ChaCha20Poly1305];
-    let mut aes = ClientConfig::default();
-    aes.cipher_preference = vec![CipherSuite::Aes128Gcm];
-    let mut table = Table::new(&chacha, &[aes]);
-    table.until("refused", |table| failed(&table.client_events[0]).is_some());
-    assert_eq!(failed(&table.client_events[0]), Some(ConnectError::CipherRefused(2)));
+    for (profile, expected) in
+        [(Profile::Base, ConnectError::CipherRefused(2)), (Profile::Extended, ConnectError::SuiteRefused)]
+    {
+        let (mut chacha, mut aes) = configs(profile);
+        chacha.cipher_preference = vec![CipherSuite::ChaCha20Poly1305];
+        aes.cipher_preference = vec![CipherSuite::Aes128Gcm];
+        let mut table = Table::new(&chacha, &[aes]);
+        table.until("refused", |table| failed(&table.client_events[0]).is_some());
+        assert_eq!(failed(&table.client_events[0]), Some(expected));
+    }
 }
 
 #[test]
@@ -163,8 +167,13 @@ fn silence_ends_an_attempt() {
 
 #[test]
 fn a_client_moves_to_another_port() {
-    let mut server = ServerConfig::default();
-    let mut client = ClientConfig::default();
+    PROFILES.into_iter().for_each(move_to_another_port);
+    let (mut table, _) = Table::connected(&base_server(), &base_client());
+    assert!(table.clients[0].rebind().is_err(), "migration is off by default");
+}
+
+fn move_to_another_port(profile: Profile) {
+    let (mut server, mut client) = configs(profile);
     server.connection_migration = true;
     client.connection_migration = true;
     let (mut table, id) = Table::connected(&server, &client);
@@ -177,9 +186,6 @@ fn a_client_moves_to_another_port() {
         messages(&table.server_events).len() == 1 && messages(&table.client_events[0]).len() == 1
     });
     assert_eq!(ended(&table.server_events), None);
-
-    let (mut table, _) = Table::pair();
-    assert!(table.clients[0].rebind().is_err(), "migration is off by default");
 }
 
 /// Notes everything; echoes messages.
@@ -412,12 +418,12 @@ fn wrong_arguments_are_typed_errors() {
     let (mut table, id) = Table::pair();
     assert!(matches!(table.server.send(id, "x", 4), Err(SendError::InvalidChannel { channel: 4, last: 3 })));
     assert!(matches!(
-        table.server.send(id, vec![0; 1 << 20], 0),
-        Err(SendError::MessageTooLarge { len: 1_048_576, .. })
+        table.server.send(id, vec![0; 5 << 20], 0),
+        Err(SendError::MessageTooLarge { len: 5_242_880, .. })
     ));
     let handle = table.server.handle(id).unwrap();
     assert!(matches!(handle.send("x", 4), Err(SendError::InvalidChannel { channel: 4, last: 3 })));
-    assert!(matches!(handle.send(vec![0; 1 << 20], 0), Err(SendError::MessageTooLarge { .. })));
+    assert!(matches!(handle.send(vec![0; 5 << 20], 0), Err(SendError::MessageTooLarge { .. })));
     let mut wrong = ServerConfig::default();
     wrong.mtu = 5;
     let transport = MemoryNetwork::new().bind(SERVER.parse().unwrap()).unwrap();

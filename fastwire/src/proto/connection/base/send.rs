@@ -7,7 +7,8 @@ use fastwire_crypto::Cipher;
 use fastwire_reliability::Outgoing;
 use fastwire_wire::{ControlType, FragmentHeader, PacketFlags, PacketHeader, WIRE_OVERHEAD};
 
-use super::{Connection, Env};
+use super::Base;
+use crate::proto::connection::common::{Common, Env};
 use crate::proto::transmit::{DatagramBuilder, Framing, Packet, Refused, TransmitBuf};
 use crate::{ConnectionError, ConnectionState};
 
@@ -21,27 +22,33 @@ pub(super) enum Next {
     Data(Outgoing),
 }
 
-impl<C: Cipher, G: CongestionController> Connection<C, G> {
+impl<C: Cipher> Base<C> {
     /// Fills `buf` with datagrams that are due. Gives whether there may be more: the buffer was full.
-    pub(crate) fn transmit(&mut self, now: Instant, buf: &mut TransmitBuf, env: &mut Env<'_>) -> bool {
-        if self.state == ConnectionState::Disconnected {
+    pub(in crate::proto::connection) fn transmit<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        now: Instant,
+        buf: &mut TransmitBuf,
+        env: &mut Env<'_>,
+    ) -> bool {
+        if common.state == ConnectionState::Disconnected {
             return false;
         }
         // Without keys nothing is taken from the channels: what is taken must leave.
-        if self.session.is_none() && self.handshake.as_ref().is_none_or(|h| h.candidates.is_empty()) {
+        if self.session.is_none() && common.handshake.as_ref().is_none_or(|h| h.candidates.is_empty()) {
             return false;
         }
-        let framing = self.framing();
-        let max_datagram = self.max_datagram(env.config);
-        let allowance = self.path.allowance();
+        let framing = self.framing(common);
+        let max_datagram = self.path_mtu();
+        let allowance = common.path.allowance();
         let mut builder = DatagramBuilder::new(buf, framing, max_datagram);
         let mut sent = 0u64;
         let mut more = false;
-        while let Some(next) = self.next_within(allowance - sent, framing, now) {
-            match self.write(&mut builder, &next) {
+        while let Some(next) = self.next_within(common, allowance - sent, framing, now) {
+            match self.write(common, &mut builder, &next) {
                 Ok(Some(bytes)) => {
                     sent += bytes as u64;
-                    self.on_packet_sent(next, bytes, now);
+                    self.on_packet_sent(common, next, bytes, now);
                 }
                 Ok(None) => {
                     self.put_back(next);
@@ -53,30 +60,31 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
                     break;
                 }
                 Err(Refused::Keys) => {
-                    self.fail(ConnectionError::Exhausted("keys"), now, env);
+                    common.fail(ConnectionError::Exhausted("keys"), now, env);
                     return false;
                 }
             }
         }
         builder.finish();
         if !buf.is_empty() {
-            let bytes = buf.len() as u64;
-            self.last_sent = now;
-            self.path.on_sent(bytes);
-            self.counters.bytes_sent += bytes;
-            self.counters.datagrams_sent += buf.segments() as u64;
-            self.sent_bandwidth.on_bytes(now, bytes);
+            common.on_transmit(buf.len() as u64, buf.segments() as u64, now);
         }
         more
     }
 
     /// The next packet that `room` bytes suffice for. What is too large for an address that has not proved itself
     /// waits; what is small leaves in its place, a probe among it, whose acknowledgement is the proof.
-    fn next_within(&mut self, room: u64, framing: Framing, now: Instant) -> Option<Next> {
+    fn next_within<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        room: u64,
+        framing: Framing,
+        now: Instant,
+    ) -> Option<Next> {
         if room < MAX_SMALL {
             return None;
         }
-        let next = self.next_packet(now)?;
+        let next = self.next_packet(common, now)?;
         if self.datagram_len(&next, framing) <= room {
             return Some(next);
         }
@@ -84,7 +92,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         if let Some((channel, ack, field)) = self.channels.next_owed_ack(now) {
             return Some(Next::Control { kind: ControlType::Heartbeat, channel, ack, field });
         }
-        let probe = self.path.take_probe().then(|| self.channels.next_probe(now))?;
+        let probe = common.path.take_probe().then(|| self.channels.next_probe(now))?;
         probe.map(Next::Data)
     }
 
@@ -99,27 +107,35 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
 
     /// What leaves next: farewells alone once closing; else CONNECTED, the channels' packets (which carry
     /// acknowledgements), the acknowledgements nothing carried, and a heartbeat if still nothing left.
-    fn next_packet(&mut self, now: Instant) -> Option<Next> {
-        if self.owed.disconnect {
+    fn next_packet<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        now: Instant,
+    ) -> Option<Next> {
+        if common.owed.disconnect {
             return Some(self.control(ControlType::Disconnect));
         }
-        if self.is_saying_farewell() {
+        if common.is_saying_farewell() {
             return None;
         }
-        if self.owed.connected && self.session.is_some() {
+        if common.owed.connected && self.session.is_some() {
             return Some(self.control(ControlType::Connected));
         }
         if let Some(next) = self.stash.take() {
             return Some(next);
         }
-        let quota = self.pressure.quota(&self.channels, now);
+        if self.hold && self.session.is_none() {
+            let probe = std::mem::take(&mut self.probe).then(|| self.channels.next_probe(now))?;
+            return probe.map(Next::Data);
+        }
+        let quota = common.pressure.quota(&self.channels, self.path_mtu(), now);
         if let Some(outgoing) = self.channels.next_outgoing(now, quota) {
             return Some(Next::Data(outgoing));
         }
         if let Some((channel, ack, field)) = self.channels.next_owed_ack(now) {
             return Some(Next::Control { kind: ControlType::Heartbeat, channel, ack, field });
         }
-        if self.owed.heartbeat && self.session.is_some() {
+        if common.owed.heartbeat && self.session.is_some() {
             return Some(self.control(ControlType::Heartbeat));
         }
         None
@@ -139,7 +155,12 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     }
 
     /// Seals one packet into the datagram under construction. `None`: there are no keys yet.
-    fn write(&mut self, builder: &mut DatagramBuilder<'_>, next: &Next) -> Result<Option<usize>, Refused> {
+    fn write<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        builder: &mut DatagramBuilder<'_>,
+        next: &Next,
+    ) -> Result<Option<usize>, Refused> {
         let kind_byte;
         let packet = match next {
             Next::Control { kind, channel, ack, field } => {
@@ -161,7 +182,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
                 Packet { header, fragment: out.fragment, payload: &out.payload }
             }
         };
-        let session = match (&mut self.session, &mut self.handshake) {
+        let session = match (&mut self.session, &mut common.handshake) {
             (Some(session), _) => Some(session),
             (None, Some(handshake)) => {
                 handshake.candidates.last_mut().map(|candidate| &mut candidate.session)
@@ -172,18 +193,26 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         builder.packet(&mut session.sealer, &packet).map(Some)
     }
 
-    fn on_packet_sent(&mut self, next: Next, bytes: usize, now: Instant) {
-        self.counters.packets_sent += 1;
-        self.owed.heartbeat = false;
+    fn on_packet_sent<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        next: Next,
+        bytes: usize,
+        now: Instant,
+    ) {
+        common.counters.packets_sent += 1;
+        common.owed.heartbeat = false;
         match next {
             Next::Data(outgoing) => {
                 self.channels.mark_sent(&outgoing, bytes, now);
                 if outgoing.reliable {
-                    self.pressure.on_sent(&self.channels, bytes, now);
+                    common.pressure.on_sent(&self.channels, bytes, now);
                 }
             }
-            Next::Control { kind: ControlType::Connected, .. } => self.on_connected_sent(now),
-            Next::Control { kind: ControlType::Disconnect, .. } => self.on_farewell_sent(now),
+            Next::Control { kind: ControlType::Connected, .. } => self.on_connected_sent(common, now),
+            Next::Control { kind: ControlType::Disconnect, .. } => {
+                common.on_farewell_sent(self.channels.rto(), now)
+            }
             Next::Control { .. } => {}
         }
     }

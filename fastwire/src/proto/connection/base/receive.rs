@@ -3,34 +3,29 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use fastwire_congestion::{CongestionController, PathInfo};
+use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, OpenError};
-use fastwire_reliability::{Accepted, Peer, Violation};
+use fastwire_reliability::{Accepted, Peer};
 use fastwire_wire::{Control, FragmentHeader, PacketFlags, PacketHeader};
 use smallvec::SmallVec;
 
-use super::{Change, Connection, Counters, Env};
+use super::Base;
 use crate::proto::Side;
+use crate::proto::connection::Receipt;
+use crate::proto::connection::common::{Change, Common, Counters, Env};
 use crate::proto::handshake::BareControl;
 use crate::proto::handshake::client::Candidate;
 use crate::proto::session::{OpenedPacket, Session};
 use crate::transport::RecvMeta;
-use crate::{ConnectionError, ConnectionState, DisconnectReason};
-
-/// Whether a datagram was this connection's.
-pub(crate) enum Receipt {
-    /// At least one packet in it opened.
-    Opened,
-    /// None did: somebody else may want it.
-    NotOpened(BytesMut),
-}
+use crate::{ConnectionError, DisconnectReason};
 
 type OpenedPackets = SmallVec<[OpenedPacket; 8]>;
 
-impl<C: Cipher, G: CongestionController> Connection<C, G> {
+impl<C: Cipher> Base<C> {
     /// Takes a datagram that may be for this connection. `bare` is what it reads as without keys.
-    pub(crate) fn receive(
+    pub(in crate::proto::connection) fn receive<G: CongestionController>(
         &mut self,
+        common: &mut Common<C, G>,
         now: Instant,
         meta: &RecvMeta,
         mut datagram: BytesMut,
@@ -40,8 +35,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         let opened = match &mut self.session {
             // Without a cipher everything opens; what reads as a handshake then is one.
             Some(session) if bare.is_some() && !session.is_sealed() => return Receipt::NotOpened(datagram),
-            Some(session) => open_datagram(session, &mut datagram, &mut self.counters),
-            None => match self.try_candidates(&mut datagram, meta, bare, now, env) {
+            Some(session) => open_datagram(session, &mut datagram, &mut common.counters),
+            None => match self.try_candidates(common, &mut datagram, meta, bare, now, env) {
                 Some(opened) => opened,
                 None => return Receipt::NotOpened(datagram),
             },
@@ -49,13 +44,14 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         if opened.is_empty() {
             return Receipt::NotOpened(datagram);
         }
-        self.receive_opened(now, meta, datagram, &opened, env);
+        self.receive_opened(common, now, meta, datagram, &opened, env);
         Receipt::Opened
     }
 
     /// Takes the packets of a datagram that were opened in place.
-    pub(crate) fn receive_opened(
+    pub(in crate::proto::connection) fn receive_opened<G: CongestionController>(
         &mut self,
+        common: &mut Common<C, G>,
         now: Instant,
         meta: &RecvMeta,
         datagram: BytesMut,
@@ -63,32 +59,25 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         env: &mut Env<'_>,
     ) {
         let bytes = datagram.len() as u64;
-        self.on_heard(now, bytes);
-        self.follow(now, meta, bytes, opened, env);
+        common.on_heard(now, bytes);
+        self.follow(common, now, meta, bytes, opened, env);
         let datagram = datagram.freeze();
         for packet in opened {
-            self.handle_packet(now, meta, datagram.slice(packet.start..packet.end), env);
+            self.handle_packet(common, now, meta, datagram.slice(packet.start..packet.end), env);
         }
     }
 
-    fn on_heard(&mut self, now: Instant, bytes: u64) {
-        self.last_heard = now;
-        self.revival = None;
-        self.counters.bytes_received += bytes;
-        self.counters.datagrams_received += 1;
-        self.received_bandwidth.on_bytes(now, bytes);
-    }
-
     /// Client: a packet under the keys of any answered CHALLENGE wins the handshake.
-    fn try_candidates(
+    fn try_candidates<G: CongestionController>(
         &mut self,
+        common: &mut Common<C, G>,
         datagram: &mut BytesMut,
         meta: &RecvMeta,
         bare: Option<&BareControl>,
         now: Instant,
         env: &mut Env<'_>,
     ) -> Option<OpenedPackets> {
-        let handshake = self.handshake.as_mut()?;
+        let handshake = common.handshake.as_mut()?;
         for index in 0..handshake.candidates.len() {
             let candidate = handshake.candidates.get_mut(index)?;
             if candidate.remote != meta.remote || (bare.is_some() && !candidate.session.is_sealed()) {
@@ -96,14 +85,14 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             }
             // Opening may spoil the bytes, and another candidate may still want them.
             let mut copy = datagram.clone();
-            let opened = open_datagram(&mut candidate.session, &mut copy, &mut self.counters);
+            let opened = open_datagram(&mut candidate.session, &mut copy, &mut common.counters);
             if !opened.is_empty() {
                 let candidate = handshake.candidates.swap_remove(index);
                 if let Some(sample) = candidate.rtt {
                     self.channels.seed_rtt(sample, now);
                 }
                 *datagram = copy;
-                self.win(candidate, now, env);
+                self.win(common, candidate, now, env);
                 return Some(opened);
             }
         }
@@ -111,69 +100,73 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     }
 
     /// The handshake is won: its other sockets close, once those they may have reached have been told.
-    fn win(&mut self, winner: Candidate<C>, now: Instant, env: &mut Env<'_>) {
+    fn win<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        winner: Candidate<C>,
+        now: Instant,
+        env: &mut Env<'_>,
+    ) {
         let won = (winner.socket, winner.remote);
-        if let Some(mut handshake) = self.handshake.take() {
-            let told = handshake.dismiss_losers(won.0);
-            for socket in handshake.sockets().filter(|socket| *socket != won.0) {
-                if told.iter().any(|datagram| datagram.socket == socket) {
-                    self.retire(socket, now);
-                } else {
-                    env.changes.push(Change::SocketDone(socket));
-                }
-            }
-            self.farewells = told;
-        }
-        self.establish(winner.session, won, now, env);
+        common.end_handshake(won.0, self.channels.rto() * 3, now, env);
+        self.establish(common, winner.session, won, now, env);
     }
 
     /// Moves to where the newest packet came from, if the connection may move (PROTOCOL A10).
-    fn follow(
+    fn follow<G: CongestionController>(
         &mut self,
+        common: &mut Common<C, G>,
         now: Instant,
         meta: &RecvMeta,
         bytes: u64,
         opened: &[OpenedPacket],
         env: &mut Env<'_>,
     ) {
-        if meta.remote == self.path.remote {
-            self.path.on_received(bytes);
-            if self.side == Side::Server {
-                self.path.source = meta.local;
+        if meta.remote == common.path.remote {
+            common.path.on_received(bytes);
+            if common.side == Side::Server {
+                common.path.source = meta.local;
             }
             return;
         }
         let newest = opened.iter().any(|packet| packet.newest);
-        let may = self.side == Side::Server
+        let may = common.side == Side::Server
             && self.session.as_ref().is_some_and(|s| s.migration_token.is_some() && s.is_sealed());
-        if newest && may && env.may_move && self.path.may_move(now) {
-            let from = self.path.remote;
+        if newest && may && env.may_move && common.path.may_move(now) {
+            let from = common.path.remote;
             if from.ip() != meta.remote.ip() {
-                let path = PathInfo::new(now, self.max_datagram(env.config) as u16);
-                self.pressure.on_path_change(path.with_initial_window(env.config.initial_cwnd));
+                common.on_other_network(self.path_mtu(), env.config, now);
             }
-            self.path.move_to(meta.socket, meta.remote, bytes, now);
-            self.counters.migrations += 1;
+            common.path.move_to(meta.socket, meta.remote, bytes, now);
+            common.counters.migrations += 1;
             env.changes.push(Change::Moved { from });
         }
     }
 
-    fn handle_packet(&mut self, now: Instant, meta: &RecvMeta, packet: Bytes, env: &mut Env<'_>) {
-        self.counters.packets_received += 1;
+    fn handle_packet<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        now: Instant,
+        meta: &RecvMeta,
+        packet: Bytes,
+        env: &mut Env<'_>,
+    ) {
+        common.counters.packets_received += 1;
         let Ok((header, len)) = PacketHeader::decode(&packet) else {
-            self.counters.malformed += 1;
+            common.counters.malformed += 1;
             return;
         };
         let body = packet.slice(len..);
         if header.flags.contains(PacketFlags::CONTROL) {
-            self.handle_control(now, meta, &header, &body, env);
+            self.handle_control(common, now, meta, &header, &body, env);
         } else {
-            self.handle_data(now, meta, &header, body, env);
+            self.handle_data(common, now, meta, &header, body, env);
         }
     }
 
-    fn handle_control(
+    fn handle_control<G: CongestionController>(
         &mut self,
+        common: &mut Common<C, G>,
         now: Instant,
         meta: &RecvMeta,
         header: &PacketHeader,
@@ -181,37 +174,35 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         env: &mut Env<'_>,
     ) {
         let Ok((control, _)) = Control::decode(body) else {
-            self.counters.malformed += 1;
+            common.counters.malformed += 1;
             return;
         };
         match control {
             // A repeated RESPONSE: our first packets were lost.
-            Control::Response { .. } => self.owed.connected = true,
+            Control::Response { .. } => common.owed.connected = true,
             Control::Connected => {
                 self.confirm();
                 if !self.own_peer {
                     self.own_peer = true;
                     self.channels.set_peer(Peer::Own);
-                    self.cut_to_fit(env.config);
+                    self.cut_to_fit(common);
                 }
-                self.handle_ack(now, meta, header, env);
+                self.handle_ack(common, now, meta, header, env);
             }
             Control::Heartbeat => {
                 self.confirm();
-                self.handle_ack(now, meta, header, env);
+                self.handle_ack(common, now, meta, header, env);
             }
             Control::Disconnect => {
-                let reason =
-                    self.closing.as_ref().map_or(DisconnectReason::Graceful, |closing| closing.reason);
-                env.changes.push(Change::Ended(reason));
-                self.state = ConnectionState::Disconnected;
+                common.on_told(DisconnectReason::Graceful, env);
             }
-            _ => self.counters.malformed += 1,
+            _ => common.counters.malformed += 1,
         }
     }
 
-    fn handle_data(
+    fn handle_data<G: CongestionController>(
         &mut self,
+        common: &mut Common<C, G>,
         now: Instant,
         meta: &RecvMeta,
         header: &PacketHeader,
@@ -219,10 +210,10 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         env: &mut Env<'_>,
     ) {
         self.confirm();
-        self.handle_ack(now, meta, header, env);
+        self.handle_ack(common, now, meta, header, env);
         let fragment = if header.flags.contains(PacketFlags::FRAGMENT) {
             let Ok((fragment, len)) = FragmentHeader::decode(&body) else {
-                self.counters.malformed += 1;
+                common.counters.malformed += 1;
                 return;
             };
             body = body.slice(len..);
@@ -231,25 +222,32 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             None
         };
         match self.channels.accept(header.channel, header.sequence, fragment, body, now) {
-            Ok(Accepted::Invalid) => self.counters.malformed += 1,
+            Ok(Accepted::Invalid) => common.counters.malformed += 1,
             Ok(_) => {}
-            Err(violation) => self.fail_violation(violation, now, env),
+            Err(violation) => common.fail(ConnectionError::Protocol(violation.to_string()), now, env),
         }
     }
 
-    fn handle_ack(&mut self, now: Instant, meta: &RecvMeta, header: &PacketHeader, env: &mut Env<'_>) {
+    fn handle_ack<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        now: Instant,
+        meta: &RecvMeta,
+        header: &PacketHeader,
+        env: &mut Env<'_>,
+    ) {
         env.outcome.clear();
         let result =
             self.channels.acknowledge(header.channel, header.ack, header.ack_field, now, env.outcome);
         if let Err(violation) = result {
-            return self.fail_violation(violation, now, env);
+            return common.fail(ConnectionError::Protocol(violation.to_string()), now, env);
         }
         if let Some(first_sent) = env.outcome.newest_acked_first_sent_at
-            && meta.remote == self.path.remote
+            && meta.remote == common.path.remote
         {
-            self.path.on_acknowledged(first_sent);
+            common.path.on_acknowledged(first_sent);
         }
-        self.pressure.on_outcome(&self.channels, env.outcome, now);
+        common.pressure.on_outcome(&self.channels, env.outcome, now);
     }
 
     /// The peer has opened something of ours or finished the handshake.
@@ -257,10 +255,6 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         if let Some(session) = &mut self.session {
             session.confirmed();
         }
-    }
-
-    fn fail_violation(&mut self, violation: Violation, now: Instant, env: &mut Env<'_>) {
-        self.fail(ConnectionError::Protocol(violation.to_string()), now, env);
     }
 }
 

@@ -1,0 +1,332 @@
+//! What a connection has whichever profile it speaks: its path, controller, counters, and its way to the end.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use fastwire_congestion::{CongestionController, PathInfo};
+use fastwire_crypto::Cipher;
+use fastwire_reliability::{Bandwidth, Outcome};
+use smallvec::SmallVec;
+
+use super::path::Path;
+use super::pressure::Pressure;
+use super::revival::Revival;
+use crate::config::CommonConfig;
+use crate::proto::Side;
+use crate::proto::handshake::client::{ClientHandshake, HandshakeDatagram};
+use crate::transport::SocketId;
+use crate::{ConnectionError, ConnectionState, DisconnectReason};
+
+/// What happened to a connection that its endpoint has to act upon.
+pub(crate) enum Change {
+    /// The handshake is complete.
+    Established,
+    /// An error; the connection says farewell and ends.
+    Failed(ConnectionError),
+    /// It is over: forget it.
+    Ended(DisconnectReason),
+    /// The peer moved from this address.
+    Moved { from: SocketAddr },
+    /// A last datagram to the peer, of a connection that ends now.
+    LastWords(HandshakeDatagram),
+    /// A local socket is no longer needed.
+    SocketDone(SocketId),
+    /// The connection is found under this id from now on (extended profile, server).
+    NewId([u8; 8]),
+    /// The connection is no longer found under this id.
+    IdDone([u8; 8]),
+}
+
+/// What the endpoint lends to a connection for one call.
+pub(crate) struct Env<'a> {
+    pub(crate) config: &'a CommonConfig,
+    pub(crate) outcome: &'a mut Outcome,
+    pub(crate) changes: &'a mut Vec<Change>,
+    pub(crate) entropy: &'a mut crate::proto::entropy::Entropy,
+    /// The address a datagram came from is no other connection's: this one may move there.
+    pub(crate) may_move: bool,
+}
+
+/// Counters that [`ConnectionStats`](crate::ConnectionStats) shows as they are.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) packets_sent: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) datagrams_sent: u64,
+    pub(crate) datagrams_received: u64,
+    pub(crate) messages_sent: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) replayed: u64,
+    pub(crate) forged: u64,
+    pub(crate) malformed: u64,
+    pub(crate) undecodable: u64,
+    pub(crate) send_errors: u64,
+    pub(crate) migrations: u64,
+}
+
+/// What is to be sent beside the channels' packets.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    /// CONNECTED, which tells the peer that we are no foreign implementation (base), or that it is in (extended).
+    pub(crate) connected: bool,
+    /// A packet of any kind, to keep the peer from thinking us gone.
+    pub(crate) heartbeat: bool,
+    /// DISCONNECT.
+    pub(crate) disconnect: bool,
+}
+
+/// A connection on its way out.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    pub(crate) reason: DisconnectReason,
+    /// Until then queued reliable messages may leave.
+    pub(crate) linger_until: Instant,
+    /// DISCONNECTs sent.
+    pub(crate) farewells: u8,
+    pub(crate) next_farewell: Instant,
+}
+
+/// DISCONNECT goes out this often (PROTOCOL A6, B5).
+pub(crate) const FAREWELLS: u8 = 3;
+
+/// What the peer is told of the end, or told us (PROTOCOL B5, DISCONNECT). The base profile has no room for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Farewell {
+    pub(crate) code: u16,
+    pub(crate) text: String,
+    /// The peer broke the protocol.
+    pub(crate) violation: bool,
+}
+
+/// Everything of a connection but its profile.
+pub(crate) struct Common<C, G> {
+    pub(crate) side: Side,
+    /// Server: the key of the CONNECT it began with. A late copy of that CONNECT asks for nothing new.
+    pub(crate) client_key: Option<[u8; 32]>,
+    pub(crate) state: ConnectionState,
+    pub(crate) path: Path,
+    pub(crate) handshake: Option<Box<ClientHandshake<C>>>,
+    pub(crate) revival: Option<Box<Revival>>,
+    pub(crate) pressure: Pressure<G>,
+    pub(crate) established_at: Option<Instant>,
+    pub(crate) last_heard: Instant,
+    pub(crate) last_sent: Instant,
+    /// Client: the endpoint was not driven for long, and nothing was heard since.
+    pub(crate) resumed: bool,
+    /// Client: when the silence is put down to the local socket, and another one is tried.
+    pub(crate) rebind_at: Option<Instant>,
+    pub(crate) owed: Owed,
+    pub(crate) closing: Option<Closing>,
+    pub(crate) farewell: Farewell,
+    /// Sockets no longer used, and until when they stay open.
+    pub(crate) retiring: SmallVec<[(SocketId, Instant); 1]>,
+    /// DISCONNECTs under the keys of handshakes that lost, so that they leave no ghost at the server.
+    pub(crate) dismissals: Vec<HandshakeDatagram>,
+    pub(crate) counters: Counters,
+    pub(crate) sent_bandwidth: Bandwidth,
+    pub(crate) received_bandwidth: Bandwidth,
+    pub(crate) user_data: Option<Box<dyn Any + Send>>,
+    /// The endpoint's books: the earliest entry in its deadline heap, and on which of its lists this is.
+    pub(crate) scheduled: Option<Instant>,
+    pub(crate) is_ready: bool,
+    pub(crate) is_deliverable: bool,
+    pub(crate) is_paused: bool,
+}
+
+impl<C: Cipher, G: CongestionController> Common<C, G> {
+    pub(super) fn new(
+        side: Side,
+        (socket, remote): (SocketId, SocketAddr),
+        controller: G,
+        now: Instant,
+    ) -> Self {
+        Self {
+            side,
+            client_key: None,
+            state: ConnectionState::Connecting,
+            path: Path::new(socket, remote),
+            handshake: None,
+            revival: None,
+            pressure: Pressure::new(controller, now),
+            established_at: None,
+            last_heard: now,
+            last_sent: now,
+            resumed: false,
+            rebind_at: None,
+            owed: Owed::default(),
+            closing: None,
+            farewell: Farewell::default(),
+            retiring: SmallVec::new(),
+            dismissals: Vec::new(),
+            counters: Counters::default(),
+            sent_bandwidth: Bandwidth::new(now),
+            received_bandwidth: Bandwidth::new(now),
+            user_data: None,
+            scheduled: None,
+            is_ready: false,
+            is_deliverable: false,
+            is_paused: false,
+        }
+    }
+
+    /// The handshake is complete: its other sockets close, once those they may have reached have been told.
+    pub(super) fn end_handshake(&mut self, won: SocketId, linger: Duration, now: Instant, env: &mut Env<'_>) {
+        let Some(mut handshake) = self.handshake.take() else { return };
+        let told = handshake.dismiss_losers(won);
+        for socket in handshake.sockets().filter(|socket| *socket != won) {
+            if told.iter().any(|datagram| datagram.socket == socket) {
+                self.retiring.push((socket, now + linger));
+            } else {
+                env.changes.push(Change::SocketDone(socket));
+            }
+        }
+        self.dismissals = told;
+    }
+
+    pub(super) fn establish(&mut self, now: Instant, env: &mut Env<'_>) {
+        self.state = ConnectionState::Connected;
+        self.established_at = Some(now);
+        self.last_heard = now;
+        env.changes.push(Change::Established);
+    }
+
+    /// A datagram of which something opened.
+    pub(super) fn on_heard(&mut self, now: Instant, bytes: u64) {
+        self.last_heard = now;
+        self.resumed = false;
+        self.rebind_at = None;
+        self.revival = None;
+        self.counters.bytes_received += bytes;
+        self.counters.datagrams_received += 1;
+        self.received_bandwidth.on_bytes(now, bytes);
+    }
+
+    /// Datagrams that leave.
+    pub(super) fn on_transmit(&mut self, bytes: u64, datagrams: u64, now: Instant) {
+        self.last_sent = now;
+        self.path.on_sent(bytes);
+        self.counters.bytes_sent += bytes;
+        self.counters.datagrams_sent += datagrams;
+        self.sent_bandwidth.on_bytes(now, bytes);
+    }
+
+    /// The peer is on another network: what was learned of the path no longer holds.
+    pub(super) fn on_other_network(&mut self, mtu: usize, config: &CommonConfig, now: Instant) {
+        let path = PathInfo::new(now, mtu as u16).with_initial_window(config.initial_cwnd);
+        self.pressure.on_path_change(path);
+    }
+
+    /// Begins to close: queued reliable messages may leave for `linger`, then the peer is told. `idle`: there are none.
+    pub(super) fn close(
+        &mut self,
+        reason: DisconnectReason,
+        linger: Duration,
+        idle: bool,
+        now: Instant,
+        env: &mut Env<'_>,
+    ) {
+        match self.state {
+            ConnectionState::Connecting => {
+                self.state = ConnectionState::Disconnected;
+                env.changes.push(Change::Ended(reason));
+            }
+            ConnectionState::Connected => {
+                self.state = ConnectionState::Disconnecting;
+                let linger_until = now + linger;
+                self.closing = Some(Closing { reason, linger_until, farewells: 0, next_farewell: now });
+                self.go_on_closing(idle, now, env);
+            }
+            // Closing already: at most sooner.
+            ConnectionState::Disconnecting => {
+                if let Some(closing) = &mut self.closing {
+                    closing.linger_until = closing.linger_until.min(now + linger);
+                }
+                self.go_on_closing(idle, now, env);
+            }
+            ConnectionState::Disconnected => {}
+        }
+    }
+
+    pub(super) fn go_on_closing(&mut self, idle: bool, now: Instant, env: &mut Env<'_>) {
+        let Some(closing) = &mut self.closing else { return };
+        if closing.farewells == 0 && (idle || now >= closing.linger_until) {
+            self.owed.disconnect = true;
+        } else if closing.farewells > 0 && now >= closing.next_farewell {
+            if closing.farewells >= FAREWELLS {
+                let reason = closing.reason;
+                self.end(reason, env);
+            } else {
+                self.owed.disconnect = true;
+            }
+        }
+    }
+
+    /// Ends with an error: the application hears of it now, the peer gets its farewells.
+    pub(super) fn fail(&mut self, error: ConnectionError, now: Instant, env: &mut Env<'_>) {
+        if self.closing.as_ref().is_some_and(|closing| closing.reason == DisconnectReason::Error)
+            || self.state == ConnectionState::Disconnected
+        {
+            return;
+        }
+        self.farewell.violation = matches!(error, ConnectionError::Protocol(_));
+        if self.farewell.text.is_empty() {
+            self.farewell.text = error.to_string();
+        }
+        env.changes.push(Change::Failed(error));
+        self.state = ConnectionState::Disconnecting;
+        let closing =
+            Closing { reason: DisconnectReason::Error, linger_until: now, farewells: 0, next_farewell: now };
+        self.closing = Some(closing);
+        self.owed.disconnect = true;
+    }
+
+    /// Over, without another word.
+    pub(super) fn end(&mut self, reason: DisconnectReason, env: &mut Env<'_>) {
+        if self.state != ConnectionState::Disconnected {
+            self.state = ConnectionState::Disconnected;
+            env.changes.push(Change::Ended(reason));
+        }
+    }
+
+    /// The peer said farewell. The reason is ours if we were closing already.
+    pub(super) fn on_told(&mut self, theirs: DisconnectReason, env: &mut Env<'_>) {
+        let reason = self.closing.as_ref().map_or(theirs, |closing| closing.reason);
+        self.end(reason, env);
+    }
+
+    /// Nothing but DISCONNECT leaves any more.
+    pub(super) fn is_saying_farewell(&self) -> bool {
+        self.closing.as_ref().is_some_and(|closing| {
+            closing.farewells > 0 || self.owed.disconnect || closing.reason == DisconnectReason::Error
+        })
+    }
+
+    /// A DISCONNECT left; the next one follows after `interval`.
+    pub(super) fn on_farewell_sent(&mut self, interval: Duration, now: Instant) {
+        self.owed.disconnect = false;
+        if let Some(closing) = &mut self.closing {
+            closing.farewells += 1;
+            // The last one is followed by nothing: the connection may go at once.
+            closing.next_farewell = if closing.farewells < FAREWELLS { now + interval } else { now };
+        }
+    }
+
+    pub(super) fn retire_sockets(&mut self, now: Instant, env: &mut Env<'_>) {
+        self.retiring.retain(|(socket, until)| {
+            if now >= *until {
+                env.changes.push(Change::SocketDone(*socket));
+            }
+            now < *until
+        });
+    }
+
+    pub(super) fn closing_deadline(&self) -> Option<Instant> {
+        self.closing.as_ref().map(|closing| match closing.farewells {
+            0 => closing.linger_until,
+            _ => closing.next_farewell,
+        })
+    }
+}

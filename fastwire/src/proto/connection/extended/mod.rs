@@ -1,0 +1,495 @@
+//! The extended profile's part of a connection (PROTOCOL part B): short packets of frames, one packet number line, ids.
+
+mod ids;
+mod mtu;
+mod receive;
+mod send;
+mod validation;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use fastwire_compress::Method;
+use fastwire_congestion::CongestionController;
+use fastwire_crypto::extended::{Exporter, ShortOpener, ShortSealer};
+use fastwire_crypto::{Cipher, CipherSuite, CipherSuites, KeyError};
+use fastwire_reliability::extended::{ControlFrame, ExtendedChannels, Fate, Incoming, PeerLimits};
+use fastwire_reliability::{GiveUp, RecoveryProfile};
+use fastwire_wire::extended::Params;
+
+use self::ids::{Given, Issued};
+use self::mtu::PathMtu;
+use self::validation::{Echoes, Move};
+use super::common::{Change, Common, Env, Farewell};
+use super::path::Path;
+use super::pressure::Pressure;
+use crate::config::CommonConfig;
+use crate::connect_token::TokenClaims;
+use crate::proto::Side;
+use crate::proto::entropy::Entropy;
+use crate::proto::handshake::extended::Agreed;
+use crate::proto::handshake::extended::client::Won;
+use crate::transport::RecvMeta;
+use crate::{ConnectionError, ConnectionState, DisconnectReason, StreamError};
+
+pub(crate) use self::ids::{Cid, is_ambiguous};
+
+/// CONNECTED answers a repeated RESPONSE at most this often (PROTOCOL B2).
+const CONNECTED_INTERVAL: Duration = Duration::from_millis(100);
+/// A half-open connection says it again by itself, at intervals that grow up to this.
+const CONNECTED_INTERVAL_MAX: Duration = Duration::from_millis(200);
+
+/// One packet number in every 256 to 1024 is left out: who acknowledges it has not seen what it acknowledges.
+const SKIP: (u64, u64) = (256, 1024);
+
+/// Ids by which the server finds the connection: what it gave, or what it was given.
+#[derive(Debug)]
+enum Ids {
+    Issued(Issued),
+    Given(Given),
+}
+
+/// A server's CONNECTED, until the client has acknowledged it.
+#[derive(Debug)]
+struct Greeting {
+    server_random: [u8; 16],
+    last_sent: Option<Instant>,
+    /// How long after that it leaves again while no packet of the client has opened.
+    interval: Duration,
+}
+
+/// What a connection of the extended profile has.
+pub(crate) struct Extended<C> {
+    sealer: ShortSealer<C>,
+    opener: ShortOpener<C>,
+    pub(super) channels: ExtendedChannels,
+    exporter: Exporter,
+    suite: CipherSuite,
+    compression: Method,
+    server_key: [u8; 32],
+    cookie: [u8; 32],
+    client_nonce: [u8; 8],
+    auth: Bytes,
+    claims: Option<TokenClaims>,
+    /// What the peer accepts.
+    peer: Params,
+    ids: Ids,
+    greeting: Option<Greeting>,
+    /// Server: the application has yet to let the client in.
+    awaits_verdict: bool,
+    moving: Option<Box<Move>>,
+    echoes: Echoes,
+    mtu: PathMtu,
+    /// The next packet number to leave out.
+    next_skip: u64,
+    /// The peer said farewell: acknowledge it once, then go.
+    leaving: Option<DisconnectReason>,
+    /// What it said.
+    pub(super) told: Farewell,
+}
+
+impl<C: Cipher> Extended<C> {
+    /// What a finished handshake leaves. `opener`: a client's, which has opened CONNECTED; a server's is made here, and nothing
+    /// has opened under it yet.
+    fn new(
+        agreed: Agreed,
+        opener: Option<ShortOpener<C>>,
+        profile: RecoveryProfile,
+        (suites, config, entropy): (&Arc<dyn CipherSuites<Cipher = C>>, &CommonConfig, &mut Entropy),
+        now: Instant,
+    ) -> Result<Self, KeyError> {
+        let first = config.counters.packet;
+        let (c2s, s2c, exporter) = agreed.keys.split();
+        let (sealer, opener, ids) = match opener {
+            Some(opener) => (c2s, opener, Ids::Given(Given::new(agreed.cid))),
+            None => {
+                let opener = ShortOpener::starting_at(first, c2s, Arc::clone(suites))?;
+                (s2c, opener, Ids::Issued(Issued::new(new_cid(entropy))))
+            }
+        };
+        let greeting = matches!(ids, Ids::Issued(_)).then_some(Greeting {
+            server_random: agreed.server_random,
+            last_sent: None,
+            interval: CONNECTED_INTERVAL,
+        });
+        let mut channels_config = super::channels_config(config);
+        let params = &config.extended.params;
+        channels_config.receive_budget = Some(usize::from(params.receive_budget_kib) << 10);
+        channels_config.max_message = usize::from(params.max_message_kib) << 10;
+        channels_config.max_ack_delay = Duration::from_millis(params.max_ack_delay_ms.into());
+        let mut channels = ExtendedChannels::new(config.channel_layout.clone(), &channels_config, profile);
+        channels.count_from(first.into(), config.counters.message);
+        channels.set_peer(limits_of(&agreed.peer));
+        Ok(Self {
+            sealer: ShortSealer::starting_at(first.into(), sealer, Arc::clone(suites))?,
+            opener,
+            channels,
+            exporter,
+            suite: agreed.suite,
+            compression: agreed.compression,
+            server_key: agreed.server_key,
+            cookie: agreed.cookie,
+            client_nonce: agreed.client_nonce,
+            auth: agreed.auth,
+            claims: agreed.claims,
+            peer: agreed.peer,
+            ids,
+            greeting,
+            awaits_verdict: false,
+            moving: None,
+            echoes: Echoes::default(),
+            mtu: PathMtu::new(config.mtu.min(agreed.peer.max_datagram.into()), now),
+            next_skip: skip_after(first.into(), entropy),
+            leaving: None,
+            told: Farewell::default(),
+        })
+    }
+
+    pub(crate) fn suite(&self) -> CipherSuite {
+        self.suite
+    }
+
+    pub(crate) fn compression(&self) -> Method {
+        self.compression
+    }
+
+    /// The largest datagram sent.
+    pub(super) fn path_mtu(&self) -> usize {
+        self.mtu.current()
+    }
+
+    /// The server's identity key, as pinned or as learned.
+    pub(crate) fn server_key(&self) -> [u8; 32] {
+        self.server_key
+    }
+
+    /// The cookie its handshake used.
+    pub(crate) fn cookie(&self) -> [u8; 32] {
+        self.cookie
+    }
+
+    /// What the client's application sent along with its handshake.
+    pub(crate) fn auth(&self) -> &Bytes {
+        &self.auth
+    }
+
+    /// What the connect token said.
+    pub(crate) fn claims(&self) -> Option<&TokenClaims> {
+        self.claims.as_ref()
+    }
+
+    pub(crate) fn export(&self, label: &[u8], out: &mut [u8]) -> Result<(), KeyError> {
+        self.exporter.export(label, out)
+    }
+
+    /// What its client's CONNECT was marked with: a refusal shows it, to be believed.
+    pub(crate) fn client_nonce(&self) -> [u8; 8] {
+        self.client_nonce
+    }
+
+    /// Ends our half of a channel's stream.
+    pub(crate) fn finish(&mut self, channel: u8) -> Result<(), StreamError> {
+        self.channels.finish(channel).map_err(|error| StreamError::from_push(error, channel))
+    }
+
+    /// Breaks our half of a channel's stream off.
+    pub(crate) fn reset(&mut self, channel: u8, code: u16) -> Result<(), StreamError> {
+        self.channels.reset(channel, code).map_err(|error| StreamError::from_push(error, channel))
+    }
+
+    /// Stops or resumes delivering what comes on a reliable channel. Gives whether there is such a channel.
+    pub(crate) fn pause(&mut self, channel: u8, paused: bool) -> bool {
+        self.channels.pause(channel, paused)
+    }
+
+    /// Everything that came is delivered from now on: the connection ends.
+    pub(crate) fn unpause_all(&mut self) {
+        self.channels.unpause_all();
+    }
+
+    /// Bytes queued on a channel and not sent yet.
+    pub(crate) fn unsent_on(&self, channel: u8) -> usize {
+        self.channels.unsent_on(channel)
+    }
+
+    /// The ids a server finds it under.
+    pub(crate) fn ids(&self) -> Vec<Cid> {
+        match &self.ids {
+            Ids::Issued(issued) => issued.all().collect(),
+            Ids::Given(_) => Vec::new(),
+        }
+    }
+
+    /// Has the application decide before the client hears CONNECTED.
+    pub(crate) fn await_verdict(&mut self) {
+        self.awaits_verdict = true;
+    }
+
+    pub(crate) fn awaits_verdict(&self) -> bool {
+        self.awaits_verdict
+    }
+
+    /// The application lets the client in.
+    pub(crate) fn let_in<G>(&mut self, common: &mut Common<C, G>) {
+        self.awaits_verdict = false;
+        common.owed.connected = true;
+    }
+
+    /// A RESPONSE came again: our CONNECTED may have been lost.
+    pub(crate) fn on_response_again<G>(&mut self, common: &mut Common<C, G>, now: Instant) {
+        let recent = |greeting: &Greeting| {
+            greeting.last_sent.is_some_and(|at| now.saturating_duration_since(at) < CONNECTED_INTERVAL)
+        };
+        if !self.awaits_verdict && self.greeting.as_ref().is_some_and(|greeting| !recent(greeting)) {
+            common.owed.connected = true;
+        }
+    }
+
+    /// When a half-open connection says CONNECTED again: neither side may wait for a probe timeout while the client believes
+    /// that it is connected.
+    fn greeting_due<G>(&self, common: &Common<C, G>) -> Option<Instant> {
+        let greeting = self.greeting.as_ref().filter(|_| common.state == ConnectionState::Connecting)?;
+        greeting.last_sent.filter(|_| !self.awaits_verdict).map(|at| at + greeting.interval)
+    }
+
+    /// Silence after which the connection is over: the smaller of both sides' (PROTOCOL B2).
+    pub(super) fn idle_timeout<G>(&self, common: &Common<C, G>, config: &CommonConfig) -> Duration {
+        if common.state == ConnectionState::Connecting {
+            return config.handshake_timeout;
+        }
+        config.connection_timeout.min(Duration::from_secs(self.peer.idle_timeout_s.into()))
+    }
+
+    /// The next message, or the end of a stream, for the application.
+    pub(super) fn poll_delivery(&mut self) -> Option<Incoming> {
+        self.channels.poll_delivery()
+    }
+
+    /// On another path nobody shall link the two: the next id. The server is to notice soon.
+    pub(super) fn on_rebound(&mut self) {
+        if let Ids::Given(given) = &mut self.ids {
+            given.advance();
+        }
+        self.channels.requeue_in_flight();
+    }
+
+    /// What became due besides what is due in any profile.
+    pub(super) fn handle_timeout<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        now: Instant,
+        env: &mut Env<'_>,
+    ) {
+        env.outcome.clear();
+        match self.channels.handle_timeout(now, env.outcome) {
+            Ok(()) => common.pressure.on_outcome(&self.channels, env.outcome, now),
+            Err(GiveUp::MaxRetransmits { repeats, .. }) => {
+                common.fail(ConnectionError::MaxRetransmits(repeats), now, env);
+            }
+            Err(other) => common.fail(ConnectionError::Undeliverable(other.to_string()), now, env),
+        }
+        self.take_controls(common, now, env);
+        if self.greeting_due(common).is_some_and(|due| now >= due) {
+            common.owed.connected = true;
+            if let Some(greeting) = &mut self.greeting {
+                greeting.interval = (greeting.interval * 3 / 2).min(CONNECTED_INTERVAL_MAX);
+                greeting.last_sent = Some(now);
+            }
+        }
+        self.mtu.handle_timeout(now);
+        if let Some(over) = self.moving.take_if(|moving| moving.is_over(now))
+            && over.active
+            && !over.proved
+        {
+            // nobody there: back to where the client was last known to be
+            common.path.settle_on(over.from.socket, over.from.remote, over.from.source);
+        }
+        if let Ids::Issued(issued) = &mut self.ids {
+            issued.expire(now, |cid| env.changes.push(Change::IdDone(cid)));
+        }
+    }
+
+    /// Acts upon what became of control frames: a lost one is owed again.
+    fn take_controls<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        now: Instant,
+        env: &mut Env<'_>,
+    ) {
+        while let Some((frame, fate)) = self.channels.poll_control() {
+            match (frame, fate) {
+                (ControlFrame::Connected, Fate::Acked) => self.greeting = None,
+                (ControlFrame::Connected, Fate::Lost) => self.on_response_again(common, now),
+                (ControlFrame::NewCid(sequence), Fate::Lost) => {
+                    if let Ids::Issued(issued) = &mut self.ids {
+                        issued.set_owed(sequence, true);
+                    }
+                }
+                (ControlFrame::Disconnect, Fate::Acked) => {
+                    if let Some(closing) = &common.closing {
+                        common.end(closing.reason, env);
+                    }
+                }
+                (ControlFrame::MtuProbe(size), Fate::Acked) => self.mtu.on_acked(size.into(), now),
+                // a lost probe waits for its own time-out; a farewell is repeated by the clock
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn next_deadline<G>(&self, common: &Common<C, G>) -> Option<Instant> {
+        let ids = match &self.ids {
+            Ids::Issued(issued) => issued.next_deadline(),
+            Ids::Given(_) => None,
+        };
+        let moving = self.moving.as_ref().map(|moving| moving.until());
+        [
+            self.channels.next_timeout(),
+            self.channels.ack_due(),
+            ids,
+            moving,
+            self.mtu.next_deadline(),
+            self.greeting_due(common),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// How long something may still be under way: 3 PTO (PROTOCOL B6).
+    fn grace(&self) -> Duration {
+        self.channels.rto() * 3
+    }
+
+    /// Tells the endpoint of new ids and has the client told.
+    fn issue_ids(&mut self, env: &mut Env<'_>) {
+        let Ids::Issued(issued) = &mut self.ids else { return };
+        while issued.wants_more() {
+            let cid = new_cid(env.entropy);
+            issued.issue(cid);
+            env.changes.push(Change::NewId(cid));
+        }
+    }
+}
+
+impl<C: Cipher, G: CongestionController> super::Connection<C, G> {
+    /// Server: takes a RESPONSE that was in order. No packet of the client has opened yet.
+    pub(crate) fn half_open(
+        &mut self,
+        agreed: Agreed,
+        controller: G,
+        suites: &Arc<dyn CipherSuites<Cipher = C>>,
+        now: Instant,
+        env: &mut Env<'_>,
+    ) -> Result<(), KeyError> {
+        self.common.pressure = Pressure::new(controller, now);
+        let profile = super::recovery_profile(&self.common.pressure.controller);
+        let rtt = agreed.rtt;
+        let mut extended = Extended::new(agreed, None, profile, (suites, env.config, env.entropy), now)?;
+        if let Some(sample) = rtt {
+            extended.channels.seed_rtt(sample, now);
+        }
+        env.changes.extend(extended.ids().into_iter().map(Change::NewId));
+        // a server's application has queued nothing yet
+        let _ = self.turn_extended(extended, now);
+        self.common.owed.connected = true;
+        Ok(())
+    }
+
+    /// Client: the server's CONNECTED, which is `datagram`, opened.
+    pub(crate) fn win_extended(
+        &mut self,
+        won: Won<C>,
+        (datagram, meta): (BytesMut, &RecvMeta),
+        controller: G,
+        suites: &Arc<dyn CipherSuites<Cipher = C>>,
+        now: Instant,
+        env: &mut Env<'_>,
+    ) {
+        self.common.pressure = Pressure::new(controller, now);
+        let profile = super::recovery_profile(&self.common.pressure.controller);
+        let rtt = won.agreed.rtt;
+        let parts = (suites, env.config, &mut *env.entropy);
+        let Ok(extended) = Extended::new(won.agreed, Some(won.opener), profile, parts, now) else { return };
+        let refused = self.turn_extended(extended, now);
+        let Self { common, profile: super::Profile::Extended(extended) } = self else { return };
+        if let Some(sample) = rtt {
+            extended.channels.seed_rtt(sample, now);
+        }
+        let (socket, remote) = won.path;
+        common.path = Path::new(socket, remote);
+        common.end_handshake(socket, extended.grace(), now, env);
+        common.establish(now, env);
+        // the server reports the connection when something of ours opens
+        common.owed.heartbeat = true;
+        extended.receive_won(common, now, meta, datagram, (won.opened, won.number), env);
+        for held in won.held {
+            extended.receive(common, now, meta, held, env);
+        }
+        if let Some(error) = refused {
+            // Nothing is dropped in silence: what was accepted before the server's limits were known has to be told.
+            common.fail(ConnectionError::Undeliverable(error.to_string()), now, env);
+        }
+    }
+}
+
+/// A connection id nobody can mistake for a handshake packet.
+fn new_cid(entropy: &mut Entropy) -> Cid {
+    loop {
+        let cid = entropy.bytes();
+        if !is_ambiguous(&cid) {
+            return cid;
+        }
+    }
+}
+
+/// The next packet number to leave out, some way beyond `number`.
+fn skip_after(number: u64, entropy: &mut Entropy) -> u64 {
+    let (least, most) = SKIP;
+    number + least + u64::from(u32::from_le_bytes(entropy.bytes())) % (most - least)
+}
+
+/// What a peer with these parameters accepts.
+fn limits_of(params: &Params) -> PeerLimits {
+    PeerLimits {
+        receive_budget: u64::from(params.receive_budget_kib) << 10,
+        max_message: usize::from(params.max_message_kib) << 10,
+        max_ack_delay: Duration::from_millis(params.max_ack_delay_ms.into()),
+    }
+}
+
+/// The reason of a DISCONNECT whose receiver broke the protocol (PROTOCOL B5, Closing).
+const PROTOCOL_ERROR: u8 = 5;
+
+/// How a DISCONNECT says why (PROTOCOL B5, Closing).
+fn reason_code(reason: DisconnectReason) -> u8 {
+    match reason {
+        DisconnectReason::Graceful => 0,
+        DisconnectReason::Timeout => 1,
+        DisconnectReason::Error => 2,
+        DisconnectReason::Rejected => 3,
+        DisconnectReason::Kicked => 4,
+        DisconnectReason::Replaced => 7,
+    }
+}
+
+/// What the reason of a DISCONNECT is to its receiver.
+fn reason_of(code: u8) -> DisconnectReason {
+    match code {
+        0 => DisconnectReason::Graceful,
+        1 => DisconnectReason::Timeout,
+        3 => DisconnectReason::Rejected,
+        4 => DisconnectReason::Kicked,
+        7 => DisconnectReason::Replaced,
+        _ => DisconnectReason::Error,
+    }
+}
+
+/// Bytes of the id before the packets that a side receives: a server is found by it.
+fn id_len(side: Side) -> usize {
+    match side {
+        Side::Client => 0,
+        Side::Server => 8,
+    }
+}

@@ -1,0 +1,8 @@
+//! Laws of the extended handshake, without connections.
+
+mod agreement;
+mod attacks;
+mod refusals;
+mod repeats;
+mod vectors;
+mod world;

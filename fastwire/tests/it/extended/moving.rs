@@ -1,0 +1,95 @@
+//! Clients that move (PROTOCOL B6): followed on proof, and by nobody else's doing.
+
+use std::time::Duration;
+
+use fastwire::reliability::DeliveryMode;
+use fastwire::sim::{Ledger, LinkConfig, NodeId};
+use fastwire::{ConnectionId, Event, SendError};
+
+use super::{MS, Pair};
+
+/// How a client's address changes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Move {
+    /// The client opens another socket.
+    Rebind,
+    /// A NAT gives it another port, or another address; the client does not know.
+    Port,
+    Address,
+}
+
+fn go(pair: &mut Pair, how: Move) {
+    let (now, own) = (pair.world.now(), pair.world.newest_address(pair.client));
+    match how {
+        Move::Rebind => {
+            pair.world.endpoint(pair.client).expect("on").rebind(now, pair.at_client).expect("connected");
+            pair.world.poke(pair.client);
+        }
+        Move::Port => assert!(pair.world.network().rebind_port(own).is_some()),
+        Move::Address => assert!(pair.world.network().rebind_address(own).is_some()),
+    }
+}
+
+/// Sends `total` bytes from one node to another while the client moves every 1.5 s.
+fn transfer(pair: &mut Pair, up: bool, total: usize, how: Move) -> Duration {
+    let (from, id, to) = if up {
+        (pair.client, pair.at_client, pair.server)
+    } else {
+        (pair.server, pair.at_server, pair.client)
+    };
+    let mut ledger = Ledger::new(DeliveryMode::ReliableOrdered, 5);
+    let (mut sent, mut received) = (0, 0);
+    let start = pair.world.now();
+    let mut next_move = start + MS(1500);
+    let (mut last_delivery, mut longest) = (start, Duration::ZERO);
+    while received < total {
+        assert!(pair.world.now() < start + Duration::from_secs(60), "{received} of {total} bytes arrived");
+        while sent < total {
+            match pair.world.send(from, id, ledger.message(1000), 0) {
+                Ok(()) => {
+                    ledger.on_sent(1000);
+                    sent += 1000;
+                }
+                Err(SendError::QueueFull(_)) => break,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        pair.world.poke(from);
+        if pair.world.now() >= next_move {
+            go(pair, how);
+            next_move = pair.world.now() + MS(1500);
+        }
+        let pause = pair.world.now() + MS(10);
+        while let Some((node, event)) = pair.world.next_event(pause) {
+            let Event::Message { data, .. } = event else { panic!("{how:?}: {event:?}") };
+            assert_eq!(node, to);
+            ledger.on_delivered(&data).expect("in order, once, whole");
+            received += data.len();
+            longest = longest.max(pair.world.now() - last_delivery);
+            last_delivery = pair.world.now();
+        }
+    }
+    longest
+}
+
+#[test]
+fn a_transfer_goes_on_wherever_the_client_moves() {
+    for (seed, how) in [Move::Rebind, Move::Port, Move::Address].into_iter().enumerate() {
+        for up in [true, false] {
+            let line = LinkConfig::new().latency(MS(20)).rate(10_000_000).queue_packets(100);
+            let mut pair = Pair::connect(seed as u64, line);
+            let longest = transfer(&mut pair, up, 6_000_000, how);
+            assert!(longest <= Duration::from_secs(1), "{how:?} up {up}: stalled for {longest:?}");
+            let report = pair.world.report();
+            assert!(report.amplification <= 3.0, "{how:?}: {report:?}");
+            assert_eq!((report.nonces_reused, report.oversized), (0, 0));
+            assert!(migrations(&mut pair) >= 2, "{how:?} up {up}");
+        }
+    }
+}
+
+fn migrations(pair: &mut Pair) -> u64 {
+    let (server, id): (NodeId, ConnectionId) = (pair.server, pair.at_server);
+    let endpoint = pair.world.endpoint(server).expect("on");
+    endpoint.connection_stats(id).expect("still connected").migrations
+}
