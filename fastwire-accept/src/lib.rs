@@ -14,6 +14,7 @@ pub mod outside;
 pub mod relay;
 mod report;
 mod scenario;
+mod scripted;
 
 use std::{process::ExitCode, time::Instant};
 

@@ -1,7 +1,8 @@
 //! Golden vectors: finds the directory, reads `.json` or `.json.zst`, says what it read.
 //!
-//! The project's own copies are `tests/vectors` (base protocol) and `tests/vectors-kcp` (KCP). `FASTWIRE_VECTORS` and
-//! `FASTWIRE_KCP_VECTORS` name other directories of the same form, absolute or relative to the workspace root.
+//! The project's own copies are `tests/vectors` (base profile), `tests/vectors-extended` (extended profile) and
+//! `tests/vectors-kcp` (KCP). `FASTWIRE_VECTORS`, `FASTWIRE_EXTENDED_VECTORS` and `FASTWIRE_KCP_VECTORS` name other directories of
+//! the same form, absolute or relative to the workspace root.
 //!
 //! Everything here panics with the path and the reason when a directory or file is missing or malformed: a vector test
 //! that reads nothing must not pass.
@@ -28,6 +29,22 @@ pub fn dir() -> PathBuf {
 /// When it does not exist.
 pub fn kcp_dir() -> PathBuf {
     locate("FASTWIRE_KCP_VECTORS", "tests/vectors-kcp")
+}
+
+/// The directory of the extended profile's vectors.
+///
+/// # Panics
+/// When it does not exist.
+pub fn extended_dir() -> PathBuf {
+    locate("FASTWIRE_EXTENDED_VECTORS", "tests/vectors-extended")
+}
+
+/// One file of [`extended_dir`] by its name without extension: `"handshakes"`.
+///
+/// # Panics
+/// When there is no such file or it is not JSON.
+pub fn extended_load(name: &str) -> Value {
+    load_from(&extended_dir(), name)
 }
 
 /// One file of [`dir`] by its name without extension, such as `"keys"`.

@@ -92,7 +92,7 @@ impl Baseline {
     fn judge(&self, layer: &str, count: u64) -> (String, bool) {
         let Some(&before) = self.counts.get(layer) else { return ("  (new)".into(), false) };
         let change = (count as f64 / before as f64 - 1.0) * 100.0;
-        (format!("  {change:+.1} %"), change > THRESHOLD)
+        (format!("  {change:+.1} %"), count as f64 > before as f64 * (1.0 + THRESHOLD / 100.0))
     }
 }
 

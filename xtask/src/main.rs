@@ -12,6 +12,7 @@ mod profile;
 mod proxy;
 mod shell;
 mod sim;
+mod vectors;
 mod workspace;
 
 use std::process::ExitCode;
@@ -27,9 +28,10 @@ The project's commands:
   cargo xtask sim [OPTIONS]           one simulated run, such as a seed that failed
   cargo xtask sim figure              the controllers on one bottleneck: docs/congestion.md and its pictures
   cargo xtask proxy [OPTIONS]         a lossy path between real UDP sockets
+  cargo xtask vectors [--check]       the extended profile's handshakes with fixed keys
   cargo xtask bench [OPTIONS]         FastWire beside its peers; --counts: instructions, --layers: criterion benches
   cargo xtask profile WORKLOAD        where the time of a workload or a layer goes
-  cargo xtask fuzz [TARGET] [OPTIONS] replay the corpus, or fuzz (needs nightly and cargo-fuzz)
+  cargo xtask fuzz [TARGET [SECONDS]] replay the corpus, or fuzz (needs nightly and cargo-fuzz)
   cargo xtask help                    this text
 
 Each command says more with --help.";
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         "ci" => ci::run(&rest),
         "accept" => accept::run(&rest),
         "sim" => sim::run(&rest),
+        "vectors" => vectors::run(&rest),
         "proxy" => proxy::run(&rest),
         "bench" => bench::run(&rest),
         "profile" => profile::run(&rest),

@@ -37,7 +37,7 @@ impl Check for Connecting {
     }
 
     fn profiles(&self) -> &'static [Profile] {
-        &[Profile::Base]
+        &[Profile::Base, Profile::Extended]
     }
 
     fn run(&self, run: &Run) -> Outcome {
@@ -45,8 +45,9 @@ impl Check for Connecting {
         let mut outcome = Outcome::new(true, "");
         let mut shares = Vec::new();
         for (name, line) in lines() {
-            let makings = Makings::new(line);
-            let seeds = run_seeds(run, 1..=connects, |seed, verbose| connect(seed, &makings, verbose));
+            let makings = Makings::new(run.profile, line);
+            let seeds =
+                run_seeds(run, 1..=connects, |seed, verbose| connect(run.profile, seed, &makings, verbose));
             let on_time = seeds.total.delivered as f64 / seeds.count as f64;
             let broken = !seeds.failures.is_empty();
             outcome.ok &= on_time >= ENOUGH && !broken;
@@ -66,7 +67,7 @@ impl Check for Connecting {
 }
 
 /// One connect: `sent` counts it, `delivered` if it was on time on both sides; `seconds` is how long it took.
-fn connect(seed: u64, makings: &Makings, verbose: bool) -> Result<Tally, String> {
+fn connect(profile: Profile, seed: u64, makings: &Makings, verbose: bool) -> Result<Tally, String> {
     let (mut world, server, client) = Duo::strangers(seed, makings)?;
     world.connect(client, server).map_err(|error| error.to_string())?;
     let deadline = world.now() + WITHIN;
@@ -86,6 +87,6 @@ fn connect(seed: u64, makings: &Makings, verbose: bool) -> Result<Tally, String>
         here && there
     });
     let mut tally = Tally { sent: 1, delivered: u64::from(here && there), ..Tally::default() };
-    tally.close(&mut world)?;
+    tally.close(profile, &mut world)?;
     Ok(tally)
 }

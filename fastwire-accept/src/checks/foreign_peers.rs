@@ -1,6 +1,7 @@
 //! R10: recorded conversations, and a peer without any of the hardening.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -131,7 +132,7 @@ impl Talk {
         let mode =
             if seed.is_multiple_of(2) { CongestionMode::Aggressive } else { CongestionMode::Conservative };
         let parts = Parts {
-            suites: Box::new(BuiltinSuites),
+            suites: Arc::new(BuiltinSuites),
             compressor: BuiltinCompressor::new(&Default::default()).map_err(|error| error.to_string())?,
             controllers: Box::new(BuiltinControllers::new(mode)),
         };

@@ -18,10 +18,16 @@ const REPLAY_EVERY: u64 = 16;
 const MESSAGES: usize = 200;
 /// One seed in so many has messages up to the maximum size.
 const LARGE_ONE_IN: u64 = 20;
+/// And one in so many up to what only the extended profile carries; else no more than this.
+const LARGEST_ONE_IN: u64 = 500;
+const LARGE: usize = 300_000;
 /// Of these a lane has so many, among small ones.
 const LARGE_MESSAGES: usize = 3;
 /// Where the line is so bad that the defaults are not meant for it.
 const PATIENT: Duration = Duration::from_secs(60);
+
+/// By when everything must have arrived: the largest messages over the worst lines take hours.
+const WITHIN: Duration = Duration::from_secs(24 * 3600);
 
 /// R1.
 pub(super) struct Matrix;
@@ -32,11 +38,13 @@ impl Check for Matrix {
     }
 
     fn profiles(&self) -> &'static [Profile] {
-        &[Profile::Base]
+        &[Profile::Base, Profile::Extended]
     }
 
     fn run(&self, run: &Run) -> Outcome {
-        let seeds = run_seeds(run, 1..=if run.quick { QUICK_SEEDS } else { SEEDS }, one_seed);
+        let seeds = run_seeds(run, 1..=if run.quick { QUICK_SEEDS } else { SEEDS }, |seed, verbose| {
+            one_seed(run.profile, seed, verbose)
+        });
         let Tally { lines, lost_in_bursts, delivered, sent, replayed, packets, retransmits, .. } =
             seeds.total;
         let outcome = Outcome::new(seeds.failures.is_empty(), seeds.figure()).note(format!(
@@ -60,13 +68,14 @@ impl Check for Matrix {
 
 /// One line, two configurations, the traffic of one seed.
 struct Scenario {
+    profile: Profile,
     makings: Makings,
     plan: Plan,
     in_bursts: bool,
 }
 
-fn one_seed(seed: u64, verbose: bool) -> Result<Tally, String> {
-    let scenario = Scenario::draw(seed);
+fn one_seed(profile: Profile, seed: u64, verbose: bool) -> Result<Tally, String> {
+    let scenario = Scenario::draw(profile, seed);
     if verbose {
         println!("{:#?}", scenario.makings);
         println!("bursts of {} every {:?}", scenario.plan.burst, scenario.plan.pause);
@@ -83,7 +92,7 @@ fn one_seed(seed: u64, verbose: bool) -> Result<Tally, String> {
 }
 
 impl Scenario {
-    fn draw(seed: u64) -> Self {
+    fn draw(profile: Profile, seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x52_31);
         let rng = &mut rng;
         let in_bursts = rng.chance(0.5);
@@ -104,7 +113,7 @@ impl Scenario {
             .corrupt(corrupt)
             .rate(log_uniform(rng, 2_000_000, 20_000_000))
             .queue_packets(25);
-        let mut makings = Makings::new(line);
+        let mut makings = Makings::new(profile, line);
         makings.server_drive = drive(rng);
         makings.client_drive = drive(rng);
         configure(&mut makings, rng);
@@ -119,10 +128,11 @@ impl Scenario {
             lengths: Default::default(),
             burst: log_uniform(rng, 1, 64) as usize,
             pause: Duration::from_micros(log_uniform(rng, 500, 50_000)),
-            within: Duration::from_secs(3600),
+            within: WITHIN,
+            mark: None,
             afterwards: round_trip + held + Duration::from_secs(2),
         };
-        Self { makings, plan, in_bursts }
+        Self { profile, makings, plan, in_bursts }
     }
 
     fn run(&self, seed: u64, verbose: bool) -> Result<(u64, Tally), String> {
@@ -130,6 +140,8 @@ impl Scenario {
         let most = [(duo.client, duo.at_client), (duo.server, duo.at_server)]
             .map(|(node, id)| duo.world.endpoint(node)?.max_message_size(id));
         let most = most.into_iter().flatten().min().filter(|_| seed.is_multiple_of(LARGE_ONE_IN));
+        // Megabytes on every channel take a while over the worst of these lines.
+        let most = most.map(|most| if seed.is_multiple_of(LARGEST_ONE_IN) { most } else { most.min(LARGE) });
         let mut rng = Rng::new(seed ^ 0x6c_65_6e);
         let lengths = [(); 4].map(|()| lengths(&mut rng, most.map(|most| most as u32)));
         let traffic = Traffic::run(&Plan { lengths, ..self.plan.clone() }, &mut duo)?;
@@ -140,7 +152,7 @@ impl Scenario {
             tally.spurious += end.spurious_retransmits;
             tally.packets += end.packets_sent;
         }
-        tally.close(&mut duo.world)?;
+        tally.close(self.profile, &mut duo.world)?;
         tally.lost_in_bursts = if self.in_bursts { tally.lines.lost } else { 0 };
         Ok((duo.world.digest(), tally))
     }

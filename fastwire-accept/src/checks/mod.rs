@@ -7,17 +7,22 @@ mod connecting;
 mod foreign_peers;
 mod kcp;
 mod matrix;
+mod middleman;
 mod nonces;
 mod outages;
 mod own_controller;
 mod quick_start;
+mod rebinding;
 mod restarts;
+mod rule_breakers;
 mod socket_errors;
 mod speed;
+mod spoofed_moves;
 mod survival;
 mod use_cases;
 mod vectors;
 mod volume;
+mod wraparounds;
 
 use crate::check::Check;
 
@@ -31,10 +36,15 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(socket_errors::SocketErrors),
         Box::new(clocks::Clocks),
         Box::new(restarts::Restarts),
+        Box::new(rebinding::Rebinding),
+        Box::new(wraparounds::Wraparounds),
         Box::new(foreign_peers::ForeignPeers),
         Box::new(survival::Survival),
         Box::new(amplification::Amplification),
+        Box::new(middleman::Middleman),
+        Box::new(spoofed_moves::SpoofedMoves),
         Box::new(nonces::Nonces),
+        Box::new(rule_breakers::RuleBreakers),
         Box::new(vectors::StandardVectors),
         Box::new(alone::LeavesAlone),
         Box::new(quick_start::FirstCommand),

@@ -15,8 +15,10 @@ const SEEDS: u64 = 2_000;
 const QUICK_SEEDS: u64 = 40;
 const ROUNDS: u32 = 5;
 const MS: Duration = Duration::from_millis(1);
-/// A bare CHALLENGE begins with a control header and its type; RESPONSE always has this length, and nothing else here.
+/// A bare CHALLENGE begins with a control header and its type, and so does RESPONSE of the extended profile; that of the base
+/// profile always has this length, and nothing else there.
 const CHALLENGE: [u8; 9] = [2, 0, 0, 0, 0, 0, 0, 0, 2];
+const RESPONSE: [u8; 9] = [2, 0, 0, 0, 0, 0, 0, 0, 3];
 const RESPONSE_LEN: usize = 24 + 8 + 1 + 32;
 const MESSAGE_LEN: usize = 200;
 
@@ -50,11 +52,13 @@ impl Check for Nonces {
     }
 
     fn profiles(&self) -> &'static [Profile] {
-        &[Profile::Base]
+        &[Profile::Base, Profile::Extended]
     }
 
     fn run(&self, run: &Run) -> Outcome {
-        let seeds = run_seeds(run, 1..=if run.quick { QUICK_SEEDS } else { SEEDS }, one_seed);
+        let seeds = run_seeds(run, 1..=if run.quick { QUICK_SEEDS } else { SEEDS }, |seed, verbose| {
+            one_seed(run.profile, seed, verbose)
+        });
         let Findings { tally, connections, .. } = &seeds.total;
         let figure =
             format!("{}, {connections} connections, {} nonces twice", seeds.figure(), tally.nonces_reused,);
@@ -71,7 +75,7 @@ impl Check for Nonces {
     }
 }
 
-fn one_seed(seed: u64, verbose: bool) -> Result<Findings, String> {
+fn one_seed(profile: Profile, seed: u64, verbose: bool) -> Result<Findings, String> {
     let mut rng = Rng::new(seed);
     let line = LinkConfig::new()
         .latency((1 + rng.below(60)) as u32 * MS)
@@ -79,13 +83,13 @@ fn one_seed(seed: u64, verbose: bool) -> Result<Findings, String> {
         .duplicate(0.5)
         .corrupt(0.1)
         .reorder(0.3, Reorder::Delay(150 * MS));
-    let mut makings = Makings::new(line);
+    let mut makings = Makings::new(profile, line);
     makings.server.send_batching = rng.chance(0.5);
     makings.client.send_batching = rng.chance(0.5);
     makings.server.connection_migration = rng.chance(0.5);
     makings.client.connection_migration = rng.chance(0.5);
     let (mut world, server, client) = Duo::strangers(seed, &makings)?;
-    let counts = count_copies(&mut world);
+    let counts = count_copies(profile, &mut world);
     let mut findings = Findings::default();
     let mut ends: Vec<(NodeId, ConnectionId)> = Vec::new();
     for _ in 0..ROUNDS {
@@ -129,12 +133,12 @@ fn one_seed(seed: u64, verbose: bool) -> Result<Findings, String> {
     }
     findings.challenges_again = counts[0].load(Ordering::Relaxed);
     findings.responses_again = counts[1].load(Ordering::Relaxed);
-    findings.tally.close(&mut world)?;
+    findings.tally.close(profile, &mut world)?;
     Ok(findings)
 }
 
 /// Counts copies of CHALLENGE and of RESPONSE that arrive.
-fn count_copies(world: &mut World) -> Arc<[AtomicU64; 2]> {
+fn count_copies(profile: Profile, world: &mut World) -> Arc<[AtomicU64; 2]> {
     let counts = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
     let writer = Arc::clone(&counts);
     let mut seen = HashSet::new();
@@ -143,7 +147,10 @@ fn count_copies(world: &mut World) -> Arc<[AtomicU64; 2]> {
             return;
         }
         let is_challenge = sighting.bytes.starts_with(&CHALLENGE);
-        let is_response = sighting.bytes.len() == RESPONSE_LEN && !is_challenge;
+        let is_response = match profile {
+            Profile::Extended => sighting.bytes.starts_with(&RESPONSE),
+            _ => sighting.bytes.len() == RESPONSE_LEN && !is_challenge,
+        };
         if (is_challenge || is_response) && !seen.insert(sighting.bytes.to_vec()) {
             writer[usize::from(is_response)].fetch_add(1, Ordering::Relaxed);
         }

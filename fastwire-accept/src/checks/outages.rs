@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fastwire::congestion::CongestionMode;
-use fastwire::crypto::CipherSuite;
-use fastwire::sim::{LinkConfig, NodeId, Sighting, World};
-use fastwire::wire::{PacketHeader, WIRE_OVERHEAD};
+use fastwire::sim::{LinkConfig, NodeId, Sealing, World};
+use fastwire::wire::PacketHeader;
+use fastwire::wire::extended::{Frame, Frames};
 
 use crate::check::{Check, Outcome, Profile, Run};
 use crate::scenario::{Duo, Makings, Plan, Tally, Traffic, run_seeds};
@@ -33,14 +33,15 @@ impl Check for Outages {
     }
 
     fn profiles(&self) -> &'static [Profile] {
-        &[Profile::Base]
+        &[Profile::Base, Profile::Extended]
     }
 
     fn run(&self, run: &Run) -> Outcome {
+        let profile = run.profile;
         let count = if run.quick { QUICK_SEEDS } else { SEEDS };
-        let holes = run_seeds(run, 1..=count, black_holes);
-        let outage = run_seeds(run, 1..=count, one_outage);
-        let step = run_seeds(run, 1..=count, step);
+        let holes = run_seeds(run, 1..=count, |seed, verbose| black_holes(profile, seed, verbose));
+        let outage = run_seeds(run, 1..=count, |seed, verbose| one_outage(profile, seed, verbose));
+        let step = run_seeds(run, 1..=count, |seed, verbose| step(profile, seed, verbose));
         let failures = holes.failures.len() + outage.failures.len() + step.failures.len();
         let (back, copies) = (&outage.total, &step.total);
         let figure = format!(
@@ -80,8 +81,8 @@ impl std::ops::AddAssign for Findings {
 }
 
 /// Both controllers in turn.
-fn makings(line: LinkConfig, seed: u64) -> Makings {
-    let mut makings = Makings::new(line);
+fn makings(profile: Profile, line: LinkConfig, seed: u64) -> Makings {
+    let mut makings = Makings::new(profile, line);
     let mode = if seed.is_multiple_of(2) { CongestionMode::Aggressive } else { CongestionMode::Conservative };
     makings.server.congestion = mode;
     makings.client.congestion = mode;
@@ -96,61 +97,47 @@ fn plan(messages: usize) -> Plan {
         pause: 16 * MS,
         within: 300 * SECOND,
         afterwards: 2 * SECOND,
+        mark: None,
     }
 }
 
 /// Nothing passes for 2 s of every 7.
-fn black_holes(seed: u64, verbose: bool) -> Result<Findings, String> {
+fn black_holes(profile: Profile, seed: u64, verbose: bool) -> Result<Findings, String> {
     let line = LinkConfig::new().latency((10 + seed % 90) as u32 * MS).blackout_every(2 * SECOND, 7 * SECOND);
-    let mut duo = Duo::connect(seed, &makings(line, seed), verbose)?;
+    let mut duo = Duo::connect(seed, &makings(profile, line, seed), verbose)?;
     Traffic::run(&plan(2500), &mut duo)?;
     let mut tally = Tally::default();
-    tally.close(&mut duo.world)?;
+    tally.close(profile, &mut duo.world)?;
     Ok(Findings { tally, ..Findings::default() })
 }
 
 /// Nothing passes for 8 s, once; then both ways traffic is back in time.
-fn one_outage(seed: u64, verbose: bool) -> Result<Findings, String> {
+fn one_outage(profile: Profile, seed: u64, verbose: bool) -> Result<Findings, String> {
     let from = 3 * SECOND + (seed * 37 % 1000) as u32 * MS;
     let until = from + 8 * SECOND;
     let line = LinkConfig::new().latency((5 + seed % 45) as u32 * MS).blackout(from..until);
-    let mut duo = Duo::connect(seed, &makings(line, seed), verbose)?;
-    // When the first reliable packet of each side gets through again.
-    let first = Arc::new(Mutex::new(HashMap::new()));
-    let seen = Arc::clone(&first);
-    duo.world.watch(move |sighting: &Sighting<'_>| {
-        // Longer than anything but a packet with a message.
-        let carries = sighting.bytes.len() >= MESSAGE_LEN as usize + WIRE_OVERHEAD + PacketHeader::MIN_LEN;
-        if sighting.arrived && sighting.at > until && carries {
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.entry(sighting.to).or_insert(sighting.at);
-        }
-    });
+    let mut duo = Duo::connect(seed, &makings(profile, line, seed), verbose)?;
     // Reliable messages alone: unreliable ones never stop leaving.
     let mut plan = plan(900);
     plan.lengths[2..].iter_mut().for_each(Vec::clear);
-    Traffic::run(&plan, &mut duo)?;
-    let first = first.lock().unwrap_or_else(PoisonError::into_inner);
-    let back = first.values().max().filter(|_| first.len() == 2).map(|at| *at - until);
-    let back = back.ok_or("nothing came through after the outage")?;
+    plan.mark = Some(until);
+    let traffic = Traffic::run(&plan, &mut duo)?;
+    let back = traffic.back().ok_or("nothing came through after the outage")?;
     if back > BACK_WITHIN {
         return Err(format!("traffic was back only {back:?} after the outage"));
     }
     let mut tally = Tally::default();
-    tally.close(&mut duo.world)?;
+    tally.close(profile, &mut duo.world)?;
     Ok(Findings { tally, longest: back.as_secs_f64(), ..Findings::default() })
 }
 
 /// The round trip grows from 20 ms to 1.5 s at once, on a line that loses nothing: every second copy is in vain.
-fn step(seed: u64, verbose: bool) -> Result<Findings, String> {
+fn step(profile: Profile, seed: u64, verbose: bool) -> Result<Findings, String> {
     let line = |round_trip: Duration| LinkConfig::new().latency(round_trip / 2);
-    let mut makings = makings(line(20 * MS), seed);
-    // Bare packets show their sequence numbers.
-    makings.server.cipher_preference = vec![CipherSuite::None];
-    makings.client.cipher_preference = vec![CipherSuite::None];
+    let makings = makings(profile, line(20 * MS), seed);
     let mut duo = Duo::connect(seed, &makings, verbose)?;
     let copies = Arc::new(Mutex::new(Copies::default()));
-    watch_copies(&mut duo.world, duo.server, &copies);
+    watch_copies(profile, &mut duo.world, duo.server, &copies);
     let step_at = duo.world.elapsed() + 3 * SECOND + (seed * 13 % 100) as u32 * MS;
     let mut slow = Some(line(1500 * MS));
     Traffic::run_with(&plan(600), &mut duo, |duo| {
@@ -169,15 +156,15 @@ fn step(seed: u64, verbose: bool) -> Result<Findings, String> {
         return Err(format!("{most} spurious copies of a packet, {mean:.2} on average"));
     }
     let mut tally = Tally::default();
-    tally.close(&mut duo.world)?;
+    tally.close(profile, &mut duo.world)?;
     Ok(Findings { tally, steps: 1, most_copies: most, mean_copies: mean, ..Findings::default() })
 }
 
-/// How often each packet was sent.
+/// How often each packet was sent; in the extended profile, where no packet is sent twice, each message.
 #[derive(Debug, Default)]
 struct Copies {
     step_at: Duration,
-    /// By direction, channel and sequence: when first sent, and how often again.
+    /// By direction, channel and number: when first sent, and how often again.
     packets: HashMap<(bool, u8, u32), (Duration, u32)>,
 }
 
@@ -197,15 +184,28 @@ impl Copies {
     }
 }
 
-fn watch_copies(world: &mut World, server: NodeId, copies: &Arc<Mutex<Copies>>) {
-    let (server, copies) = (world.address(server), Arc::clone(copies));
-    world.watch(move |sighting: &Sighting<'_>| {
-        let Ok((header, _)) = PacketHeader::decode(sighting.bytes) else { return };
-        if sighting.arrived || header.is_control() || header.channel > 1 {
-            return;
-        }
+fn watch_copies(profile: Profile, world: &mut World, server: NodeId, copies: &Arc<Mutex<Copies>>) {
+    let copies = Arc::clone(copies);
+    world.watch_plaintexts(move |sealing: &Sealing<'_>| {
         let mut copies = copies.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (sighting.to == server, header.channel, header.sequence);
-        copies.packets.entry(key).and_modify(|(_, copies)| *copies += 1).or_insert((sighting.at, 0));
+        let mut count = |channel: u8, number: u32| {
+            let key = (sealing.node != server, channel, number);
+            copies.packets.entry(key).and_modify(|(_, copies)| *copies += 1).or_insert((sealing.at, 0));
+        };
+        if profile == Profile::Extended {
+            let frames = Frames::new(sealing.plaintext).into_iter().flatten();
+            for frame in frames.map_while(Result::ok) {
+                if let Frame::Data(data) = frame
+                    && data.channel <= 1
+                {
+                    count(data.channel, data.message);
+                }
+            }
+        } else if let Ok((header, _)) = PacketHeader::decode(sealing.plaintext)
+            && !header.is_control()
+            && header.channel <= 1
+        {
+            count(header.channel, header.sequence);
+        }
     });
 }

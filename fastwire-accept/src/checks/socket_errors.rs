@@ -6,13 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastwire::transport::{Faults, FaultyTransport, SocketError, Transport, UdpTransport};
-use fastwire::{
-    Client, ClientConfig, ClientThread, DisconnectReason, Handler, Peer, SendError, Server, ServerConfig,
-    ServerThread,
-};
+use fastwire::{Client, ClientThread, DisconnectReason, Handler, Peer, SendError, Server, ServerThread};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::check::{Check, Outcome, Profile, Run};
+use crate::scenario::configs;
 
 const FEW: f64 = 0.01;
 const FEW_FOR: Duration = Duration::from_secs(10);
@@ -40,7 +38,7 @@ impl Check for SocketErrors {
     }
 
     fn profiles(&self) -> &'static [Profile] {
-        &[Profile::Base]
+        &[Profile::Base, Profile::Extended]
     }
 
     fn run(&self, run: &Run) -> Outcome {
@@ -51,7 +49,7 @@ impl Check for SocketErrors {
 fn check(run: &Run) -> Result<Outcome, String> {
     let seed = run.seed.unwrap_or(1);
     let faults = Faults::default();
-    let mut few = Pair::connect(seed, &faults, Duration::from_secs(10))?;
+    let mut few = Pair::connect(run.profile, seed, &faults, Duration::from_secs(10))?;
     // Each kind at least once; chance brings the others.
     let kinds =
         SocketError::ALL.into_iter().filter(|error| few.offload || *error != SocketError::OffloadFailed);
@@ -64,7 +62,7 @@ fn check(run: &Run) -> Result<Outcome, String> {
 
     let (mut cpu, mut again): (f64, Duration) = (0.0, Duration::ZERO);
     for round in 0..if run.quick { 1 } else { ROUNDS } {
-        let mut all = Pair::connect(seed + round, &faults, Duration::from_secs(10))?;
+        let mut all = Pair::connect(run.profile, seed + round, &faults, Duration::from_secs(10))?;
         all.talk_for(Duration::from_millis(500))?;
         faults.set_share(1.0);
         let before = cpu_time();
@@ -75,7 +73,7 @@ fn check(run: &Run) -> Result<Outcome, String> {
         delivered += all.settle()?;
     }
 
-    let mut gone = Pair::connect(seed, &faults, TIMEOUT)?;
+    let mut gone = Pair::connect(run.profile, seed, &faults, TIMEOUT)?;
     let offload = gone.offload;
     gone.talk_for(Duration::from_millis(500))?;
     faults.set_share(1.0);
@@ -147,21 +145,19 @@ impl Handler for Ears {
 }
 
 impl Pair {
-    fn connect(seed: u64, faults: &Faults, timeout: Duration) -> Result<Self, String> {
+    fn connect(profile: Profile, seed: u64, faults: &Faults, timeout: Duration) -> Result<Self, String> {
         let socket = |seed| {
             let socket = UdpTransport::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
             Ok::<_, String>(FaultyTransport::new(socket, faults.clone(), seed))
         };
         let transport = socket(seed)?;
         let offload = transport.max_segments() > 1;
-        let mut config = ServerConfig::default();
-        config.connection_timeout = timeout;
+        let (mut config, mut client) = configs(profile);
+        (config.connection_timeout, client.connection_timeout) = (timeout, timeout);
         let server = Server::builder().config(config).build(transport).map_err(|error| error.to_string())?;
         let at = server.local_addr().map_err(|error| error.to_string())?;
         let server = server.spawn(Echo).map_err(|error| error.to_string())?;
-        let mut config = ClientConfig::default();
-        config.connection_timeout = timeout;
-        let client = Client::builder().config(config).build(socket(!seed)?);
+        let client = Client::builder().config(client).build(socket(!seed)?);
         let mut client = client.map_err(|error| error.to_string())?;
         client.connect_to(at).map_err(|error| error.to_string())?;
         client.wait_connected().map_err(|error| error.to_string())?;

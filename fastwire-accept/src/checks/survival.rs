@@ -87,7 +87,7 @@ struct Faults {
 
 /// Sends numbered messages on the ordered channel. Without `at_once` the queue's limit says how fast.
 fn small_messages(seed: u64, count: u32, at_once: bool, faults: &mut Faults) -> Result<String, String> {
-    let mut makings = Makings::new(LinkConfig::new().latency(LATENCY));
+    let mut makings = Makings::new(Profile::Base, LinkConfig::new().latency(LATENCY));
     if at_once {
         makings.client.limits.send_queue_messages = count as usize;
         makings.client.limits.send_queue_bytes = 1 << 30;
@@ -132,7 +132,8 @@ fn small_messages(seed: u64, count: u32, at_once: bool, faults: &mut Faults) -> 
 }
 
 fn large_messages(seed: u64, count: usize, verbose: bool, _: &mut Faults) -> Result<String, String> {
-    let mut duo = Duo::connect(seed, &Makings::new(LinkConfig::new().latency(LATENCY)), verbose)?;
+    let mut duo =
+        Duo::connect(seed, &Makings::new(Profile::Base, LinkConfig::new().latency(LATENCY)), verbose)?;
     let lengths = [vec![LARGE; count], vec![], vec![], vec![]];
     let took = converse(&mut duo, lengths, count, Duration::from_millis(10))?;
     let [_, client] = duo.stats()?;
@@ -141,7 +142,8 @@ fn large_messages(seed: u64, count: usize, verbose: bool, _: &mut Faults) -> Res
 
 /// The only acknowledgement of the only message gets lost: the repeat has to be acknowledged again.
 fn lost_acknowledgement(seed: u64, faults: &mut Faults) -> Result<String, String> {
-    let mut duo = Duo::connect(seed, &Makings::new(LinkConfig::new().latency(LATENCY)), false)?;
+    let mut duo =
+        Duo::connect(seed, &Makings::new(Profile::Base, LinkConfig::new().latency(LATENCY)), false)?;
     let settled = duo.world.now() + Duration::from_millis(300);
     if let Some((_, event)) = duo.next_event(settled) {
         return Err(format!("{event:?}"));
@@ -180,7 +182,7 @@ fn lost_acknowledgement(seed: u64, faults: &mut Faults) -> Result<String, String
 
 fn long_loss(seed: u64, time: Duration, verbose: bool, faults: &mut Faults) -> Result<String, String> {
     let line = LinkConfig::new().latency(LATENCY).loss(Loss::Bernoulli { rate: 0.01 });
-    let mut duo = Duo::connect(seed, &Makings::new(line), verbose)?;
+    let mut duo = Duo::connect(seed, &Makings::new(Profile::Base, line), verbose)?;
     let count = (time.as_millis() / PACE.as_millis()) as usize;
     let lengths = [(); 4].map(|()| (0..count).map(|i| (i * 37 % 1500) as u32).collect());
     let took = converse(&mut duo, lengths, 1, PACE)?;
@@ -192,7 +194,7 @@ fn long_loss(seed: u64, time: Duration, verbose: bool, faults: &mut Faults) -> R
 fn outage(seed: u64, verbose: bool, faults: &mut Faults) -> Result<String, String> {
     let from = Duration::from_secs(5);
     let line = LinkConfig::new().latency(LATENCY).blackout(from..from + OUTAGE);
-    let mut duo = Duo::connect(seed, &Makings::new(line), verbose)?;
+    let mut duo = Duo::connect(seed, &Makings::new(Profile::Base, line), verbose)?;
     let lengths = [(); 4].map(|()| vec![200; 200]);
     let took = converse(&mut duo, lengths, 1, PACE)?;
     faults.blacked_out += duo.world.network().stats().blacked_out;
@@ -201,7 +203,7 @@ fn outage(seed: u64, verbose: bool, faults: &mut Faults) -> Result<String, Strin
 
 /// Every CHALLENGE arrives twice, the second time after the answer to the first is out.
 fn duplicated_challenge(seed: u64, faults: &mut Faults) -> Result<String, String> {
-    let makings = Makings::new(LinkConfig::new().latency(LATENCY));
+    let makings = Makings::new(Profile::Base, LinkConfig::new().latency(LATENCY));
     let (mut world, server, client) = Duo::strangers(seed, &makings)?;
     type Seen = Arc<Mutex<Vec<(SocketAddr, SocketAddr, Vec<u8>)>>>;
     let (seen, duplicated) = (Seen::default(), Arc::new(AtomicU64::new(0)));
@@ -248,9 +250,9 @@ fn duplicated_challenge(seed: u64, faults: &mut Faults) -> Result<String, String
 /// Traffic both ways under the laws of the modes; how many virtual seconds it took.
 fn converse(duo: &mut Duo, lengths: [Vec<u32>; 4], burst: usize, pause: Duration) -> Result<f64, String> {
     let began = duo.world.now();
-    let plan = Plan { lengths, burst, pause, within: HOUR * 4, afterwards: Duration::ZERO };
+    let plan = Plan { lengths, burst, pause, within: HOUR * 4, afterwards: Duration::ZERO, mark: None };
     Traffic::run(&plan, duo)?;
     let took = (duo.world.now() - began).as_secs_f64();
-    Tally::default().close(&mut duo.world)?;
+    Tally::default().close(Profile::Base, &mut duo.world)?;
     Ok(took)
 }

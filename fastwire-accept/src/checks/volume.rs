@@ -15,6 +15,7 @@ const SMALL: usize = 1_000_000;
 const QUICK_LARGE: usize = 20;
 const QUICK_SMALL: usize = 50_000;
 const SMALL_LEN: usize = 16;
+const MAX_FRAGMENTED_MESSAGE: usize = 255 * 1155;
 const LATENCY: Duration = Duration::from_millis(25);
 /// Repeats allowed where nothing is lost.
 const MAX_REPEATS: f64 = 0.01;
@@ -44,14 +45,15 @@ impl Check for Volume {
     }
 
     fn profiles(&self) -> &'static [Profile] {
-        &[Profile::Base]
+        &[Profile::Base, Profile::Extended]
     }
 
     fn run(&self, run: &Run) -> Outcome {
         let quick = run.quick;
         let seeds = run_seeds(run, 0..=RUNS.len() as u64 - 1, |seed, verbose| {
             let index = (seed as usize).min(RUNS.len() - 1);
-            transfer(index, quick, verbose).map_err(|reason| format!("{}: {reason}", RUNS[index].0))
+            transfer(run.profile, index, quick, verbose)
+                .map_err(|reason| format!("{}: {reason}", RUNS[index].0))
         });
         let Tally { delivered, retransmits, packets, lines, .. } = seeds.total;
         let figure = format!(
@@ -66,9 +68,10 @@ impl Check for Volume {
 }
 
 /// From client to server, as fast as messages are accepted.
-fn transfer(index: usize, quick: bool, verbose: bool) -> Result<Tally, String> {
+fn transfer(profile: Profile, index: usize, quick: bool, verbose: bool) -> Result<Tally, String> {
     let (_, rate, large, mode, congestion) = RUNS[index];
-    let mut makings = Makings::new(LinkConfig::new().latency(LATENCY).loss(Loss::Bernoulli { rate }));
+    let mut makings =
+        Makings::new(profile, LinkConfig::new().latency(LATENCY).loss(Loss::Bernoulli { rate }));
     makings.client.congestion = congestion;
     makings.server.congestion = congestion;
     let mut duo = Duo::connect(index as u64 + 1, &makings, verbose)?;
@@ -76,9 +79,11 @@ fn transfer(index: usize, quick: bool, verbose: bool) -> Result<Tally, String> {
     let settled = duo.world.now() + Duration::from_secs(1);
     while duo.next_event(settled).is_some() {}
     let most = duo.world.endpoint(duo.client).and_then(|endpoint| endpoint.max_message_size(duo.at_client));
+    // The most that the base profile's 255 fragments hold.
+    let most = most.ok_or("the connection is gone")?.min(MAX_FRAGMENTED_MESSAGE);
     let (count, len) = match (large, quick) {
-        (true, false) => (LARGE, most.ok_or("the connection is gone")?),
-        (true, true) => (QUICK_LARGE, most.ok_or("the connection is gone")?),
+        (true, false) => (LARGE, most),
+        (true, true) => (QUICK_LARGE, most),
         (false, false) => (SMALL, SMALL_LEN),
         (false, true) => (QUICK_SMALL, SMALL_LEN),
     };
@@ -125,6 +130,6 @@ fn transfer(index: usize, quick: bool, verbose: bool) -> Result<Tally, String> {
         packets: client.packets_sent,
         ..Tally::default()
     };
-    tally.close(&mut duo.world)?;
+    tally.close(profile, &mut duo.world)?;
     Ok(tally)
 }

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use fastwire::sim::{Drive, LinkConfig, NodeId, Sighting, World};
-use fastwire::{ClientConfig, ConnectionId, ConnectionStats, Event, ServerConfig};
+use fastwire::{
+    ClientConfig, ClientProfile, ConnectionId, ConnectionStats, Event, ServerConfig, ServerProfile,
+};
+
+use crate::check::Profile;
 
 /// Longer than any connect timeout, so that it is the endpoints that give up.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(130);
@@ -19,16 +23,21 @@ pub(crate) struct Makings {
 }
 
 impl Makings {
-    /// Defaults on both sides, driven by events.
-    pub(crate) fn new(line: LinkConfig) -> Self {
-        Self {
-            server: ServerConfig::default(),
-            client: ClientConfig::default(),
-            server_drive: Drive::Events,
-            client_drive: Drive::Events,
-            line,
-        }
+    /// Defaults on both sides, tied to `profile` and driven by events.
+    pub(crate) fn new(profile: Profile, line: LinkConfig) -> Self {
+        let (server, client) = configs(profile);
+        Self { server, client, server_drive: Drive::Events, client_drive: Drive::Events, line }
     }
+}
+
+/// Defaults on both sides that speak `profile` and nothing else.
+pub(crate) fn configs(profile: Profile) -> (ServerConfig, ClientConfig) {
+    let (mut server, mut client) = (ServerConfig::default(), ClientConfig::default());
+    (server.profile, client.profile) = match profile {
+        Profile::Extended => (ServerProfile::ExtendedOnly, ClientProfile::Require),
+        Profile::Base | Profile::Either => (ServerProfile::BaseOnly, ClientProfile::BaseOnly),
+    };
+    (server, client)
 }
 
 /// A server and a client, connected.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use crate::check::{Outcome, Run};
+use crate::check::{Outcome, Profile, Run};
 
 /// After so many failures the rest would only repeat them.
 const ENOUGH_FAILURES: usize = 40;
@@ -21,8 +21,9 @@ pub(crate) struct Failure {
 }
 
 /// What came of all seeds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Seeds<T> {
+    profile: Profile,
     /// How many were run.
     pub(crate) count: u64,
     pub(crate) failures: Vec<Failure>,
@@ -40,7 +41,7 @@ pub(crate) fn run_seeds<T: Default + AddAssign + Send>(
 ) -> Seeds<T> {
     let (first, last) = run.seed.map_or((*seeds.start(), *seeds.end()), |seed| (seed, seed));
     let next = AtomicU64::new(first);
-    let all = Mutex::new(Seeds { count: 0, failures: Vec::new(), total: T::default() });
+    let all = Mutex::new(Seeds { profile: run.profile, count: 0, failures: Vec::new(), total: T::default() });
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -82,7 +83,11 @@ impl<T> Seeds<T> {
     pub(crate) fn explain(&self, id: &str, outcome: Outcome) -> Outcome {
         let outcome = self.failures.iter().take(SHOWN_FAILURES).fold(outcome, |outcome, failure| {
             let Failure { seed, reason } = failure;
-            outcome.note(format!("seed {seed}: {reason}; again: cargo xtask accept {id} --seed {seed}"))
+            let again = match self.profile {
+                Profile::Either => format!("cargo xtask accept {id} --seed {seed}"),
+                profile => format!("cargo xtask accept {id} --profile {profile} --seed {seed}"),
+            };
+            outcome.note(format!("seed {seed}: {reason}; again: {again}"))
         });
         match self.failures.len().saturating_sub(SHOWN_FAILURES) {
             0 => outcome,
@@ -94,7 +99,6 @@ impl<T> Seeds<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Profile;
 
     fn run(seed: Option<u64>) -> Run {
         Run { profile: Profile::Base, quick: true, seed }
@@ -112,7 +116,10 @@ mod tests {
         let outcome = all.explain("R1", Outcome::new(false, all.figure()));
         assert_eq!(outcome.figure, "30 seeds, 2 failures");
         assert!(outcome.notes[0].contains("seed 17: panicked: as planned"));
-        assert!(outcome.notes[1].contains("lost a message; again: cargo xtask accept R1 --seed 23"));
+        assert!(
+            outcome.notes[1]
+                .contains("lost a message; again: cargo xtask accept R1 --profile base --seed 23")
+        );
     }
 
     #[test]

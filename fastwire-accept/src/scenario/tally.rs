@@ -4,6 +4,8 @@ use std::ops::AddAssign;
 
 use fastwire::sim::{LinkStats, World};
 
+use crate::check::Profile;
+
 /// Sums and extremes over runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -30,7 +32,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Adds what the network and the meters of a world show; an error if a law of all worlds is broken.
-    pub(crate) fn close(&mut self, world: &mut World) -> Result<(), String> {
+    pub(crate) fn close(&mut self, profile: Profile, world: &mut World) -> Result<(), String> {
         let report = world.report();
         self.lines += world.network().stats();
         self.amplification = self.amplification.max(report.amplification);
@@ -42,7 +44,13 @@ impl Tally {
         if report.oversized > 0 {
             return Err(format!("{} datagrams above the MTU", report.oversized));
         }
-        if report.amplification > super::MAX_AMPLIFICATION {
+        if report.on_unproved_paths > super::MAX_ON_UNPROVED_PATHS {
+            return Err(format!(
+                "{:.2} times the bytes that came from an unproved path went there",
+                report.on_unproved_paths
+            ));
+        }
+        if report.amplification > super::max_amplification(profile) {
             return Err(format!("a stranger was answered with {:.2} times his bytes", report.amplification));
         }
         Ok(())

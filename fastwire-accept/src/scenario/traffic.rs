@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) within: Duration,
     /// How long to go on after that, to see what should not arrive.
     pub(crate) afterwards: Duration,
+    /// A moment, since the start of the world: how soon after it each side hears something is noted.
+    pub(crate) mark: Option<Duration>,
 }
 
 /// One direction of one channel.
@@ -37,6 +39,9 @@ pub(crate) struct Traffic {
     lanes: Vec<Lane>,
     burst: usize,
     pause: Duration,
+    mark: Option<Duration>,
+    /// When each side heard something after the mark: client, server.
+    heard: [Option<Duration>; 2],
 }
 
 /// How often a run that is followed from close tells where it is.
@@ -55,7 +60,13 @@ impl Traffic {
                 },
             )
         });
-        Self { lanes: lanes.collect(), burst: plan.burst, pause: plan.pause }
+        Self {
+            lanes: lanes.collect(),
+            burst: plan.burst,
+            pause: plan.pause,
+            mark: plan.mark,
+            heard: [None; 2],
+        }
     }
 
     /// Carries out a plan over a connection that must hold.
@@ -106,6 +117,12 @@ impl Traffic {
         (sum(Ledger::sent), sum(Ledger::delivered))
     }
 
+    /// How long after the mark both sides had heard something.
+    pub(crate) fn back(&self) -> Option<Duration> {
+        let [client, server] = self.heard;
+        client.max(server).filter(|_| client.is_some() && server.is_some())?.checked_sub(self.mark?)
+    }
+
     /// Offers what is due of each lane; what finds the queue full waits for the next time.
     fn offer(&mut self, duo: &mut Duo) -> Result<(), String> {
         for lane in &mut self.lanes {
@@ -132,6 +149,10 @@ impl Traffic {
         let Event::Message { connection, channel, data } = event else {
             return Err(format!("{side} after {:.3} s: {event:?}", duo.world.elapsed().as_secs_f64()));
         };
+        let (now, heard) = (duo.world.elapsed(), &mut self.heard[usize::from(up)]);
+        if heard.is_none() && self.mark.is_some_and(|mark| now > mark) {
+            *heard = Some(now);
+        }
         if connection != if up { duo.at_server } else { duo.at_client } {
             return Err(format!("{side}: a message on another connection"));
         }

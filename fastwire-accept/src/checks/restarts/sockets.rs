@@ -5,17 +5,22 @@ use std::time::{Duration, Instant};
 use fastwire::transport::UdpTransport;
 use fastwire::{Client, Event, Server};
 
+use crate::check::Profile;
+use crate::scenario::configs;
+
 /// Long enough for everything but a hang.
 const PATIENCE: Duration = Duration::from_secs(10);
 const NAP: Duration = Duration::from_millis(2);
 const AWAY: Duration = Duration::from_millis(500);
 
 /// Restarts the server, then the client; how long after the return of each an echo came back.
-pub(super) fn restarts() -> Result<(Duration, Duration), String> {
+pub(super) fn restarts(profile: Profile) -> Result<(Duration, Duration), String> {
     let told = |error: &dyn std::fmt::Display| error.to_string();
-    let mut server = Server::bind("127.0.0.1:0").map_err(|error| told(&error))?;
+    let (served, asked) = configs(profile);
+    let mut server =
+        Server::builder().config(served.clone()).bind("127.0.0.1:0").map_err(|error| told(&error))?;
     let at = server.local_addr().map_err(|error| told(&error))?;
-    let mut client = Client::connect(at).map_err(|error| told(&error))?;
+    let mut client = Client::builder().config(asked.clone()).connect(at).map_err(|error| told(&error))?;
     let own = client.local_addr().map_err(|error| told(&error))?.port();
     echo(&mut server, &mut client, b"before")?;
 
@@ -30,7 +35,7 @@ pub(super) fn restarts() -> Result<(Duration, Duration), String> {
         turn_client(&mut client, None);
         std::thread::sleep(NAP);
     }
-    let mut server = Server::bind(at).map_err(|error| told(&error))?;
+    let mut server = Server::builder().config(served).bind(at).map_err(|error| told(&error))?;
     let after_server = echo(&mut server, &mut client, b"server is back")?;
 
     if let Some(id) = client.connection() {
@@ -38,7 +43,7 @@ pub(super) fn restarts() -> Result<(Duration, Duration), String> {
     }
     drop(client);
     let socket = UdpTransport::bind(("127.0.0.1", own)).map_err(|error| told(&error))?;
-    let mut client = Client::builder().build(socket).map_err(|error| told(&error))?;
+    let mut client = Client::builder().config(asked).build(socket).map_err(|error| told(&error))?;
     client.connect_to(at).map_err(|error| told(&error))?;
     let after_client = echo(&mut server, &mut client, b"client is back")?;
     Ok((after_server, after_client))
