@@ -56,7 +56,7 @@ impl Behaviour {
             Role::Sink => {
                 self.count += 1;
                 self.newest = self.newest.max(number(data));
-                let due = self.count % self.every == 0 || self.count == self.total;
+                let due = self.count.is_multiple_of(self.every) || self.count == self.total;
                 if due {
                     reply.clear();
                     reply.extend_from_slice(&self.newest.to_le_bytes());

@@ -130,7 +130,7 @@ fn frames() -> Vec<Vec<u8>> {
         Frame::Credit { channel: 0, limit: 1 << 40 },
         Frame::NewCid { sequence: 3, cid: [8; 8] },
         Frame::Fin { channel: 0, message: 12 },
-        Frame::Reset { channel: 1, message: 12, code: 3 },
+        Frame::Reset { channel: 1, message: 12, consumed: 4096, code: 3 },
         Frame::Data(data),
         Frame::Data(piece),
     ];

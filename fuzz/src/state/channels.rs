@@ -148,8 +148,8 @@ pub fn reassembly(data: &[u8]) {
         note(&mut told, &model, channel, ack, field);
     }
     assert_eq!(channels.next_owed_ack(now), None, "acknowledgements without end");
-    for (at, told) in told.iter().enumerate().filter(|(at, _)| DeliveryMode::ALL[*at].is_reliable()) {
-        assert_eq!(*told, model.arrived[at], "channel {at}: acknowledged and arrived");
+    for at in 0..2 {
+        assert_eq!(told[at], model.arrived[at], "channel {at}: acknowledged and arrived");
     }
 }
 

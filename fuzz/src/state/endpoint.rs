@@ -10,7 +10,7 @@ use fastwire::congestion::{BuiltinController, BuiltinControllers};
 use fastwire::crypto::{Cipher, CipherSuites};
 use fastwire::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
 use fastwire::transport::{RecvMeta, SocketId};
-use fastwire::{ClientConfig, ConnectionId, Event, Limits, ServerConfig};
+use fastwire::{ClientConfig, ClientProfile, ConnectionId, Event, Limits, ServerConfig, ServerProfile};
 
 /// Most an answer to an address that proved nothing may be, times what came from it (PROTOCOL A5).
 const AMPLIFICATION: u64 = 3;
@@ -40,6 +40,9 @@ pub(super) fn configs(choice: u8) -> (ServerConfig, ClientConfig) {
     limits.bans = 4;
     let mut server = ServerConfig::default();
     let mut client = ClientConfig::default();
+    // The scripts speak the base profile; of the extended one the parsers are fuzzed.
+    server.profile = ServerProfile::BaseOnly;
+    client.profile = ClientProfile::BaseOnly;
     let compression = match choice >> 2 & 3 {
         0 | 1 => CompressionConfig::default(),
         2 => CompressionConfig::new(Algorithm::Lz4),
@@ -200,5 +203,5 @@ fn parts<C: Cipher, S: CipherSuites<Cipher = C> + 'static>(
     controllers: BuiltinControllers,
 ) -> Parts<C, BuiltinCompressor, BuiltinController> {
     let compressor = BuiltinCompressor::new(compression).expect("valid");
-    Parts { suites: Box::new(suites), compressor, controllers: Box::new(controllers) }
+    Parts { suites: std::sync::Arc::new(suites), compressor, controllers: Box::new(controllers) }
 }

@@ -156,7 +156,7 @@ fn address(last: u8) -> SocketAddr {
 impl<C: Cipher> Pair<C> {
     fn connected<S: CipherSuites<Cipher = C> + 'static>(suites: impl Fn() -> S) -> Self {
         let parts = || Parts {
-            suites: Box::new(suites()),
+            suites: std::sync::Arc::new(suites()),
             compressor: BuiltinCompressor::new(&CompressionConfig::default())
                 .unwrap_or_else(|e| panic!("{e}")),
             controllers: Box::new(BuiltinControllers::new(CongestionMode::Aggressive)),
