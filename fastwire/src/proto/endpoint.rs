@@ -309,7 +309,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 }
                 Change::Ended(reason) => self.on_ended(id, reason),
                 Change::Moved { from } => self.on_moved(id, from),
-                Change::LastWords(datagram) => self.answer(datagram),
+                Change::Datagram(datagram) => self.answer(datagram),
                 Change::NewId(cid) => {
                     if let Some(router) = &mut self.router {
                         router.ids.insert(cid, id);

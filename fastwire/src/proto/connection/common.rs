@@ -28,8 +28,8 @@ pub(crate) enum Change {
     Ended(DisconnectReason),
     /// The peer moved from this address.
     Moved { from: SocketAddr },
-    /// A last datagram to the peer, of a connection that ends now.
-    LastWords(HandshakeDatagram),
+    /// A datagram that cannot wait for the connection's next transmit.
+    Datagram(HandshakeDatagram),
     /// A local socket is no longer needed.
     SocketDone(SocketId),
     /// The connection is found under this id from now on (extended profile, server).

@@ -8,6 +8,10 @@ use crate::proto::handshake::offer::Offer;
 /// Silence after which the client asks, and how often it does.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 const REPEAT: Duration = Duration::from_secs(1);
+/// After so many unanswered CONNECTs it asks more often: what is left until the connection times out may not bear the loss
+/// of one.
+const PATIENT: u32 = 4;
+const REPEAT_LATE: Duration = Duration::from_millis(250);
 /// The old connection gets at least this long to be heard after the server's first CHALLENGE.
 const LAST_CALL: Duration = Duration::from_millis(500);
 /// How often the client asks meanwhile, and how many CHALLENGEs must come back from a server of ours. That server, if
@@ -20,6 +24,8 @@ const ANSWERS: u32 = 16;
 pub(crate) struct Revival {
     pub(crate) offer: Offer,
     next_connect: Instant,
+    /// CONNECTs sent since the last answer.
+    asked: u32,
     answer: Option<Answer>,
 }
 
@@ -35,12 +41,13 @@ struct Answer {
 
 impl Revival {
     pub(crate) fn new(offer: Offer, now: Instant) -> Self {
-        Self { offer, next_connect: now, answer: None }
+        Self { offer, next_connect: now, asked: 0, answer: None }
     }
 
     /// Time passed in which nobody could answer: asks anew, and forgets what was answered.
     pub(crate) fn start_over(&mut self, now: Instant) {
         self.next_connect = now;
+        self.asked = 0;
         self.answer = None;
     }
 
@@ -48,7 +55,9 @@ impl Revival {
     pub(crate) fn due(&mut self, now: Instant) -> bool {
         let due = now >= self.next_connect;
         if due {
-            self.next_connect = now + if self.answer.is_some() { LAST_CALL_REPEAT } else { REPEAT };
+            self.asked += 1;
+            let waiting = if self.asked > PATIENT { REPEAT_LATE } else { REPEAT };
+            self.next_connect = now + if self.answer.is_some() { LAST_CALL_REPEAT } else { waiting };
         }
         due
     }

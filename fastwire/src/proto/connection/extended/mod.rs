@@ -83,6 +83,8 @@ pub(crate) struct Extended<C> {
     mtu: PathMtu,
     /// The next packet number to leave out.
     next_skip: u64,
+    /// Packets that elicited an acknowledgement since the last one was written.
+    unacknowledged: u32,
     /// The peer said farewell: acknowledge it once, then go.
     leaving: Option<DisconnectReason>,
     /// What it said.
@@ -141,6 +143,7 @@ impl<C: Cipher> Extended<C> {
             echoes: Echoes::default(),
             mtu: PathMtu::new(config.mtu.min(agreed.peer.max_datagram.into()), now),
             next_skip: skip_after(first.into(), entropy),
+            unacknowledged: 0,
             leaving: None,
             told: Farewell::default(),
         })

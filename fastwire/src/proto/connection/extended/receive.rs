@@ -18,6 +18,9 @@ use crate::proto::handshake::extended::CONNECTED_PREFIX;
 use crate::transport::RecvMeta;
 use crate::{ConnectionError, ConnectionState};
 
+/// An ACK covers 1024 numbers: a wake that brings more packets than this is acknowledged while it lasts (PROTOCOL B5).
+const MAX_UNACKNOWLEDGED: u32 = 512;
+
 /// A packet that opened.
 struct Opened {
     /// Of its datagram.
@@ -112,12 +115,17 @@ impl<C: Cipher> Extended<C> {
         match self.take_frames(common, now, meta, plain, &mut held, env) {
             Ok(()) => {
                 self.channels.on_packet(opened.number, opened.in_order, held.eliciting, held.reliable, now);
+                self.unacknowledged += u32::from(held.eliciting);
+                if self.unacknowledged >= MAX_UNACKNOWLEDGED {
+                    let ack = self.lone_ack(common, now, env);
+                    env.changes.extend(ack.map(Change::Datagram));
+                }
             }
             Err(what) => common.fail(ConnectionError::Protocol(what), now, env),
         }
         if let Some(reason) = self.leaving.take() {
-            if let Some(datagram) = self.last_words(common, now, env) {
-                env.changes.push(Change::LastWords(datagram));
+            if let Some(datagram) = self.lone_ack(common, now, env) {
+                env.changes.push(Change::Datagram(datagram));
             }
             common.on_told(reason, env);
         }

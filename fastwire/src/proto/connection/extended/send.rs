@@ -81,8 +81,8 @@ impl<C: Cipher> Extended<C> {
         ((!buf.is_empty()).then(|| common.path.route()), more)
     }
 
-    /// The acknowledgement of the peer's farewell: nothing else leaves after it.
-    pub(super) fn last_words<G: CongestionController>(
+    /// An acknowledgement that cannot wait for the end of the wake.
+    pub(super) fn lone_ack<G: CongestionController>(
         &mut self,
         common: &mut Common<C, G>,
         now: Instant,
@@ -397,6 +397,7 @@ impl<C: Cipher> Extended<C> {
         if plain.put(&Frame::Ack(ack)) {
             self.channels.carry_ack(largest);
             self.channels.on_ack_written(largest);
+            self.unacknowledged = 0;
         }
     }
 
