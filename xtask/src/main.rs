@@ -28,7 +28,7 @@ The project's commands:
   cargo xtask sim [OPTIONS]           one simulated run, such as a seed that failed
   cargo xtask sim figure              the controllers on one bottleneck: docs/congestion.md and its pictures
   cargo xtask proxy [OPTIONS]         a lossy path between real UDP sockets
-  cargo xtask vectors [--check]       the extended profile's handshakes with fixed keys
+  cargo xtask vectors [--check]       the extended profile's bytes with fixed keys
   cargo xtask bench [OPTIONS]         FastWire beside its peers; --counts: instructions, --layers: criterion benches
   cargo xtask profile WORKLOAD        where the time of a workload or a layer goes
   cargo xtask fuzz [TARGET [SECONDS]] replay the corpus, or fuzz (needs nightly and cargo-fuzz)

@@ -1,4 +1,4 @@
-//! `cargo xtask vectors`: handshakes of the extended profile with fixed keys, written afresh.
+//! `cargo xtask vectors`: what the extended profile puts on the wire with fixed keys, written afresh.
 
 use crate::{Done, shell::Shell, workspace::root};
 

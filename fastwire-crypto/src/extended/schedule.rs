@@ -149,7 +149,12 @@ impl Exporter {
 }
 
 impl DirectionSecret {
-    fn new(suite: CipherSuite, direction: &Prk) -> Result<Self, KeyError> {
+    /// Epoch 0 of the direction whose secret (c2s or s2c) is `direction`; [`HandshakeKeys::finish`] makes both.
+    ///
+    /// # Errors
+    ///
+    /// None with the suites there are.
+    pub fn new(suite: CipherSuite, direction: &Prk) -> Result<Self, KeyError> {
         let (hp, secret) = (expand(direction, &[b"hp"])?, expand(direction, &[b"epoch"])?);
         Ok(Self { suite, hp, epoch: 0, secret })
     }

@@ -3,6 +3,7 @@
 
 mod backends;
 mod extended;
+mod extended_vectors;
 mod packets;
 mod replay;
 mod standards;

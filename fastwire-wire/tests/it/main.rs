@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod extended;
+mod extended_vectors;
 mod properties;
 mod vectors;

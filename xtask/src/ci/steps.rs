@@ -36,6 +36,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "audit", says: "licences, sources and duplicates of dependencies", fast: true, work: audit },
     Step { name: "clippy", says: "no warning with all features", fast: true, work: clippy },
     Step { name: "unit", says: "unit tests of every crate", fast: true, work: unit_tests },
+    Step { name: "vectors", says: "the extended profile's bytes are as written", fast: true, work: vectors },
     Step { name: "tests", says: "all tests with all features", fast: false, work: tests },
     Step { name: "doctests", says: "all examples in the documentation", fast: false, work: doctests },
     Step { name: "docs", says: "the documentation builds without a warning", fast: false, work: docs },
@@ -90,6 +91,10 @@ fn clippy(workspace: &Workspace) -> Result<Outcome, String> {
 
 fn unit_tests(workspace: &Workspace) -> Result<Outcome, String> {
     passed(test(workspace, "--workspace --all-features --lib --bins").run())
+}
+
+fn vectors(workspace: &Workspace) -> Result<Outcome, String> {
+    passed(here(workspace, "run --quiet -p fastwire-accept --bin vectors -- --check").run())
 }
 
 fn tests(workspace: &Workspace) -> Result<Outcome, String> {

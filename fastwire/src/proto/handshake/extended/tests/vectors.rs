@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use fastwire_crypto::CipherSuite;
-use fastwire_crypto::extended::DirectionSecret;
+use fastwire_crypto::extended::{DirectionSecret, PN_LEN, ShortOpener, ShortSealer};
+use fastwire_crypto::{CipherSuite, TAG_LEN};
 use fastwire_testkit::vectors::{Value, cases, extended_load, hex, number};
 use fastwire_wire::extended::Params;
 
@@ -20,6 +20,18 @@ fn array<const N: usize>(value: &Value) -> [u8; N] {
 fn keys_of(secret: &DirectionSecret) -> [Vec<u8>; 3] {
     let (key, iv) = secret.key().expect("a key");
     [secret.mask_key().to_vec(), key.to_vec(), iv.to_vec()]
+}
+
+/// A packet after the handshake: one end seals these bytes, the other opens them.
+fn check_packet(sender: &DirectionSecret, receiver: &DirectionSecret, number: u64, id: &[u8], case: &Value) {
+    let plaintext = hex(&case["plaintext"]);
+    let mut packet = [id, &[0; PN_LEN], &plaintext, &[0; TAG_LEN]].concat();
+    let mut sealer = ShortSealer::starting_at(number, sender.clone(), suites()).expect("a sealer");
+    assert_eq!(sealer.seal(&mut packet, id.len()), Ok(number));
+    assert_eq!(packet, hex(&case["packet"]));
+    let mut opener = ShortOpener::new(receiver.clone(), suites()).expect("an opener");
+    let opened = opener.open(&mut packet, id.len()).expect("opens");
+    assert_eq!((opened.number, &packet[opened.range]), (number, &plaintext[..]));
 }
 
 #[test]
@@ -81,6 +93,9 @@ fn vectors_of_handshakes_come_out_byte_for_byte() {
         );
         let won = client.connected(&hex(&case["connected"])).expect("opens");
         assert_eq!((won.agreed.cid, won.number), (array(&case["cid"]), 0), "{name}");
+        let (server_keys, client_keys) = (&agreed.keys, &won.agreed.keys);
+        check_packet(&client_keys.c2s, &server_keys.c2s, 0, &hex(&case["cid"]), &case["up"]);
+        check_packet(&server_keys.s2c, &client_keys.s2c, 1, &[], &case["down"]);
         for agreed in [&agreed, &won.agreed] {
             for (secret, field) in [(&agreed.keys.c2s, "c2s"), (&agreed.keys.s2c, "s2c")] {
                 assert_eq!(

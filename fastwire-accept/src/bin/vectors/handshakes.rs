@@ -1,23 +1,13 @@
-//! The program behind `cargo xtask vectors`: handshakes of the extended profile with fixed keys, as PROTOCOL part B words them.
-//!
-//! It follows the text step by step and shares with the library only the codec, the ciphers, X25519 and HKDF: not the
-//! handshake, nor the key schedule. So a mistake in either shows when the library reads what this wrote.
+//! Handshakes with fixed keys, and the first short packets after them.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
-
-use fastwire::crypto::extended::{CookieKey, HeaderMask, seal_token, sha256, short_hash};
+use fastwire::crypto::extended::{CookieKey, seal_token, sha256, short_hash};
 use fastwire::crypto::{Aead, Cipher as _, CipherSuite, KeyAgreement as _, KeyPair, Prk};
 use fastwire::wire::extended::{ChallengeTrailer, ConnectTrailer, Frame, Params, Response};
 use fastwire::wire::{CONTROL_PREFIX, Challenge, Connect, Control, Features, PROTOCOL_VERSION};
 use serde_json::{Value, json};
 
-const HELP: &str = "\
-cargo xtask vectors [--check] [DIR]
-
-Writes the extended profile's handshakes with fixed keys to DIR (tests/vectors-extended).
-
-  --check   write nothing; fail if what would be written is not what is there";
+use crate::protection::{Direction, expand};
+use crate::{first, hex, made_up};
 
 /// Modes of the channels, a byte each: the default layout.
 const LAYOUT: [u8; 4] = [0, 1, 2, 3];
@@ -33,15 +23,7 @@ struct Case {
     auth: &'static [u8],
 }
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
-        println!("{HELP}");
-        return ExitCode::SUCCESS;
-    }
-    let check = arguments.iter().any(|argument| argument == "--check");
-    let dir = arguments.iter().find(|argument| !argument.starts_with("--"));
-    let path = PathBuf::from(dir.map_or("tests/vectors-extended", String::as_str)).join("handshakes.json");
+pub(crate) fn all() -> Value {
     let (aes, chacha) = (CipherSuite::Aes128Gcm, CipherSuite::ChaCha20Poly1305);
     let plain = Case { name: "learned key", suite: aes, pinned: false, psk: None, token: false, auth: b"" };
     let cases = [
@@ -52,33 +34,7 @@ fn main() -> ExitCode {
         plain,
     ];
     let handshakes: Vec<Value> = cases.iter().zip(1..).map(|(case, n)| handshake(case, n)).collect();
-    let text = format!("{:#}\n", json!({ "handshakes": handshakes }));
-    let done = if check {
-        match std::fs::read_to_string(&path) {
-            Ok(there) if there == text => Ok(()),
-            Ok(_) => Err("is not what would be written".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    } else {
-        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        made.and_then(|()| std::fs::write(&path, text)).map_err(|error| error.to_string())
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("{}: {why}", path.display());
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// 32 bytes that look like a key: the hash of what they are for.
-fn made_up(what: &str, n: u8) -> [u8; 32] {
-    sha256(format!("{what} {n}").as_bytes())
-}
-
-fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    *bytes.first_chunk().expect("as many bytes")
+    json!({ "handshakes": handshakes })
 }
 
 /// One handshake, datagram by datagram.
@@ -120,12 +76,17 @@ fn handshake(case: &Case, n: u8) -> Value {
     let response = response_datagram(case, &connect, cookie, &token, &client_params, &key_and_nonce);
 
     let th2 = sha256(&[&th1[..], &sha256(&response), &server_random].concat());
-    let direction = |label: &[u8]| Prk::from_bytes(first(&expand(&prk, &[label, &th2], 32)));
-    let exporter = direction(b"exp");
-    let (c2s, s2c) = (keys(case, &direction(b"c2s")), keys(case, &direction(b"s2c")));
+    let direction = |label: &[u8]| first(&expand(&prk, &[label, &th2], 32));
+    let exporter = Prk::from_bytes(direction(b"exp"));
+    let [c2s, s2c] = [b"c2s", b"s2c"].map(|label| Direction::new(case.suite, direction(label)));
     let frame = Frame::Connected { params: server_params, cid };
-    let packet = short_packet(case, &s2c, &frame);
+    let mut frame_bytes = vec![0; frame.encoded_len(true)];
+    frame.encode(&mut frame_bytes, true).expect("fits");
+    let packet = s2c.seal(&[], 0, &frame_bytes).bytes;
     let connected = [&CONTROL_PREFIX[..], &[4], &server_random, &packet].concat();
+    // PING and a message on channel 0; then what acknowledges them, with an answer.
+    let up = [&[6, 0x22, 0, 1][..], b"hello"].concat();
+    let down = [&[9, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x22, 0, 1][..], b"welcome"].concat();
     json!({
         "name": case.name,
         "suite": case.suite.id(),
@@ -153,8 +114,10 @@ fn handshake(case: &Case, n: u8) -> Value {
         "connected": hex(&connected),
         "th1": hex(&th1),
         "th2": hex(&th2),
-        "c2s": c2s.to_json(),
-        "s2c": s2c.to_json(),
+        "c2s": keys(&c2s),
+        "s2c": keys(&s2c),
+        "up": { "plaintext": hex(&up), "packet": hex(&c2s.seal(&cid, 0, &up).bytes) },
+        "down": { "plaintext": hex(&down), "packet": hex(&s2c.seal(&[], 1, &down).bytes) },
         "exporter_label": "login",
         "exported": hex(&expand(&exporter, &[b"login"], 32)),
     })
@@ -258,45 +221,6 @@ fn response_datagram(
 }
 
 /// The keys of one direction in its first epoch.
-struct Direction {
-    hp: [u8; 32],
-    key: Vec<u8>,
-    iv: [u8; 12],
-}
-
-impl Direction {
-    fn to_json(&self) -> Value {
-        json!({ "hp": hex(&self.hp), "key": hex(&self.key), "iv": hex(&self.iv) })
-    }
-}
-
-fn keys(case: &Case, direction: &Prk) -> Direction {
-    let secret = Prk::from_bytes(first(&expand(direction, &[b"epoch"], 32)));
-    Direction {
-        hp: first(&expand(direction, &[b"hp"], 32)),
-        key: expand(&secret, &[b"key"], case.suite.key_len()),
-        iv: first(&expand(&secret, &[b"iv"], 12)),
-    }
-}
-
-/// Packet number 0 with one frame: the nonce is the vector itself.
-fn short_packet(case: &Case, keys: &Direction, frame: &Frame<'_>) -> Vec<u8> {
-    let mut data = vec![0; frame.encoded_len(true)];
-    frame.encode(&mut data, true).expect("fits");
-    let number = [0; 4];
-    let cipher = Aead::new(case.suite, &keys.key).expect("a key");
-    let tag = cipher.seal(&keys.iv, &number, &mut data).expect("seals");
-    let sealed = [&data[..], &tag].concat();
-    let mask = HeaderMask::new(case.suite, &keys.hp).expect("a cipher").mask(&first(&sealed));
-    [&mask[..], &sealed].concat()
-}
-
-fn expand(prk: &Prk, info: &[&[u8]], len: usize) -> Vec<u8> {
-    let mut out = vec![0; len];
-    prk.expand(info, &mut out).expect("no more than HKDF gives");
-    out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn keys(direction: &Direction) -> Value {
+    json!({ "hp": hex(&direction.hp), "key": hex(&direction.key), "iv": hex(&direction.iv) })
 }
