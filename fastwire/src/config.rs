@@ -252,6 +252,10 @@ pub struct Limits {
     pub stream_bytes: usize,
     /// Banned addresses a server keeps. Default 65 536.
     pub bans: usize,
+    /// Bytes of messages that all connections of a server may hold together: partial, undelivered, waiting to leave or to be
+    /// acknowledged, bookkeeping included. Default 1 GiB, at least 1 MiB. Beyond it the connection that holds most ends with
+    /// [`ConnectionError::ServerMemory`](crate::ConnectionError::ServerMemory), until the others fit.
+    pub memory: usize,
 }
 
 impl Default for Limits {
@@ -273,6 +277,7 @@ impl Default for Limits {
             inbox_messages: 256,
             stream_bytes: 256 << 10,
             bans: 65_536,
+            memory: 1 << 30,
         }
     }
 }
@@ -300,6 +305,7 @@ impl Limits {
         at_least("limits.receive_budget", self.receive_budget, 1 << 20, "at least 1048576 bytes")?;
         at_least("limits.handle_queue_messages", self.handle_queue_messages, 1, "at least 1")?;
         at_least("limits.stream_bytes", self.stream_bytes, 1, "at least 1 byte")?;
+        at_least("limits.memory", self.memory, 1 << 20, "at least 1048576 bytes")?;
         at_least("limits.inbox_messages", self.inbox_messages, 1, "at least 1")
     }
 }

@@ -223,6 +223,15 @@ pub enum ConnectionError {
     /// A reliable message could not be decompressed.
     #[error("a reliable message could not be decompressed: {0}")]
     Decompression(String),
+    /// All connections of the server together held more than [`Limits::memory`](crate::Limits::memory), and this one held
+    /// the most. What it held is gone, messages that were not delivered yet included.
+    #[error(
+        "the server's memory is used up, and this connection held the most of it: {held} bytes (Limits::memory)"
+    )]
+    ServerMemory {
+        /// Bytes it held.
+        held: u64,
+    },
     /// The connection has used up what its keys or sequence numbers may carry; connect anew.
     #[error("the connection's {0} are used up; connect anew")]
     Exhausted(&'static str),

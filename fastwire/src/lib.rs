@@ -7,6 +7,7 @@ mod connect_token;
 mod documents;
 mod error;
 mod event;
+mod health;
 mod id;
 mod identity;
 mod known_hosts;
@@ -34,6 +35,7 @@ pub use self::error::{
     ConfigError, ConnectError, ConnectionError, SendError, StreamError, UnknownConnection,
 };
 pub use self::event::{ConnectionState, DisconnectReason, Event};
+pub use self::health::ServerHealth;
 pub use self::id::ConnectionId;
 pub use self::identity::{Identity, IdentityError, fingerprint};
 pub use self::known_hosts::{KnownHosts, KnownHostsError, Trust};

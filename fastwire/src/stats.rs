@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// What one connection has done so far. Byte counts are UDP payload bytes, handshake included.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ConnectionStats {
     /// Smoothed round-trip time (RFC 6298 SRTT); zero before the first sample.
@@ -83,6 +84,7 @@ pub struct ConnectionStats {
 
 /// What an endpoint has done so far, over all its connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EndpointStats {
     /// Datagrams received.

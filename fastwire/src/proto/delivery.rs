@@ -28,14 +28,19 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             let connection =
                 self.connections.get_mut(id).filter(|connection| !connection.common.is_paused)?;
             let incoming = connection.poll_delivery()?;
-            if let Some(event) = self.event_of(id, incoming) {
-                return Some(event);
+            let event = self.event_of(id, incoming);
+            self.account(id);
+            if event.is_some() {
+                return event;
             }
         }
     }
 
     /// The messages that a connection still holds become events, so that they come before its end.
     pub(super) fn drain_messages(&mut self, id: ConnectionId) {
+        if self.connections.get(id).is_none_or(|connection| connection.common.is_shed) {
+            return;
+        }
         if let Some(extended) = self.connections.get_mut(id).and_then(|connection| connection.extended_mut())
         {
             extended.unpause_all();

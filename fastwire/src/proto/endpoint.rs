@@ -18,6 +18,7 @@ use super::deadlines::Deadlines;
 use super::ended::{Ended, Graveyard};
 use super::entropy::Entropy;
 use super::handshake::client::{HandshakeDatagram, SocketRequest};
+use super::memory::Memory;
 use super::router::Router;
 use super::slab::Slab;
 use super::transmit::TransmitBuf;
@@ -67,6 +68,9 @@ pub struct Endpoint<C, Z, G> {
     pub(super) scratch: Vec<u8>,
     pub(super) pool: ChunkPool,
     pub(super) stats: EndpointStats,
+    pub(super) memory: Memory,
+    /// When it was made, on its own clock.
+    pub(super) started: Instant,
 }
 
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
@@ -135,6 +139,8 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             scratch: Vec::new(),
             pool: ChunkPool::new(),
             stats: EndpointStats::default(),
+            memory: Memory::default(),
+            started: now,
         }
     }
 
@@ -292,6 +298,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             self.ready.push_back(id);
         }
         self.apply_changes(id);
+        self.account(id);
     }
 
     pub(super) fn apply_changes(&mut self, id: ConnectionId) {
@@ -357,6 +364,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     pub(super) fn on_ended(&mut self, id: ConnectionId, reason: DisconnectReason) {
         self.drain_messages(id);
         let Some(mut connection) = self.connections.remove(id) else { return };
+        self.memory.held = self.memory.held.saturating_sub(connection.common.charged);
         self.deadlines.forget(id, connection.common.scheduled);
         if let Some(router) = &mut self.router {
             if router.addresses.get(&connection.remote()) == Some(&id) {

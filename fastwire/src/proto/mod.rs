@@ -25,6 +25,7 @@ mod endpoint;
 mod entropy;
 mod handshake;
 mod id_map;
+mod memory;
 mod router;
 mod routing;
 mod sending;

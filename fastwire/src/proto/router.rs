@@ -87,6 +87,10 @@ impl<C: Cipher> Router<C> {
         self.bans.remove(&ip.to_canonical())
     }
 
+    pub(crate) fn bans(&self) -> usize {
+        self.bans.len()
+    }
+
     /// Takes the key pair that recorded conversations fix.
     pub(crate) fn set_keys(&mut self, keys: KeyPair) {
         self.keys = Arc::new(keys);

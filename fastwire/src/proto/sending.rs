@@ -46,6 +46,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         };
         let (route, more) = connection.transmit(now, buf, &mut env);
         self.apply_changes(id);
+        self.account(id);
         (route, more)
     }
 

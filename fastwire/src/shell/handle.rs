@@ -10,7 +10,9 @@ use bytes::Bytes;
 
 use super::link::{Command, Hub, Link, Order, Pending};
 use crate::transport::ChunkPool;
-use crate::{ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, SendError};
+use crate::{
+    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, SendError, ServerHealth,
+};
 
 /// One connection for other threads than the one that drives it: to send, to close, to look.
 ///
@@ -175,6 +177,11 @@ impl ServerHandle {
     /// Lifts a ban. Gives false if the server has stopped or too much waits for it.
     pub fn unban(&self, ip: IpAddr) -> bool {
         self.hub.command(Command::Unban(ip))
+    }
+
+    /// How the server is doing, as of the last 100 ms in which something happened.
+    pub fn health(&self) -> ServerHealth {
+        self.hub.health()
     }
 
     /// The address the server listens on.

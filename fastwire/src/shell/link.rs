@@ -19,7 +19,10 @@ use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
 use crate::proto::Endpoint;
 use crate::reliability::{ChannelLayout, StreamOpener};
-use crate::{ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Limits, Profile, SendError};
+use crate::{
+    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Limits, Profile, SendError,
+    ServerHealth,
+};
 
 /// Orders for the endpoint itself (bans, rebinds) that may wait.
 const MAX_COMMANDS: usize = 1024;
@@ -91,6 +94,8 @@ pub(crate) struct Hub {
     waker: OnceLock<Waker>,
     /// The pump is gone.
     closed: AtomicBool,
+    /// How the server was doing at the pump's last look.
+    health: Mutex<ServerHealth>,
 }
 
 impl Hub {
@@ -111,6 +116,7 @@ impl Hub {
             pending: AtomicU8::new(Pending::Nothing as u8),
             waker: OnceLock::new(),
             closed: AtomicBool::new(false),
+            health: Mutex::default(),
         })
     }
 
@@ -205,11 +211,18 @@ impl Hub {
         }
     }
 
+    pub(crate) fn health(&self) -> ServerHealth {
+        lock(&self.health).clone()
+    }
+
     /// Renews the figures that handles show, where there are handles.
     pub(crate) fn renew<C: Cipher, Z: Compressor, G: CongestionController>(
         &self,
         endpoint: &Endpoint<C, Z, G>,
     ) {
+        if let Some(health) = endpoint.health() {
+            *lock(&self.health) = health;
+        }
         for link in self.links.read().unwrap_or_else(PoisonError::into_inner).values() {
             // The map holds one reference; the rest are handles.
             if Arc::strong_count(link) > 1 {

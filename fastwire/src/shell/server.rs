@@ -17,7 +17,7 @@ use crate::crypto::{Aead, Cipher};
 use crate::proto::Endpoint;
 use crate::transport::{Readiness, Transport, UdpTransport};
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Event, Payload, SendError,
+    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Event, Payload, SendError, ServerHealth,
     UnknownConnection,
 };
 
@@ -204,6 +204,11 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Server<T, 
     /// Figures of the server.
     pub fn stats(&self) -> EndpointStats {
         self.pump.endpoint.stats()
+    }
+
+    /// How the server is doing, in one value.
+    pub fn health(&self) -> ServerHealth {
+        self.pump.endpoint.health().unwrap_or_default()
     }
 
     /// A handle with which other threads can send; what they send leaves with the next turn.

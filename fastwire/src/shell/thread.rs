@@ -62,6 +62,7 @@ where
     /// # Errors
     /// The system has no thread to give.
     pub fn spawn<H: Handler + 'static>(self, handler: H) -> io::Result<ServerThread<H>> {
+        self.pump.hub.renew(&self.pump.endpoint);
         let handle = ServerHandle::new(self.pump.hub.clone(), self.local_addr().ok());
         let thread = Owned::spawn("fastwire-server", self.pump, self.cadence, handler, VecDeque::new())?;
         Ok(ServerThread { handle, thread })

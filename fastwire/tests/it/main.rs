@@ -12,6 +12,7 @@ mod incidents;
 mod liveness;
 mod migration;
 mod names;
+mod server_memory;
 mod shell;
 mod streams;
 #[cfg(all(feature = "lz4", feature = "zstd"))]

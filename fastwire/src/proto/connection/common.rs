@@ -134,6 +134,10 @@ pub(crate) struct Common<C, G> {
     pub(crate) is_ready: bool,
     pub(crate) is_deliverable: bool,
     pub(crate) is_paused: bool,
+    /// What of the server's memory was last put to this connection's account, in bytes.
+    pub(crate) charged: u64,
+    /// It held the most of it when it was used up: what it holds goes with it.
+    pub(crate) is_shed: bool,
 }
 
 impl<C: Cipher, G: CongestionController> Common<C, G> {
@@ -169,6 +173,8 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
             is_ready: false,
             is_deliverable: false,
             is_paused: false,
+            charged: 0,
+            is_shed: false,
         }
     }
 

@@ -392,7 +392,28 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
 
     /// Reliable messages that were not wholly acknowledged.
     pub(crate) fn undelivered(&self) -> Vec<Undelivered> {
-        self.extended().map(|extended| extended.channels.undelivered().collect()).unwrap_or_default()
+        let extended = self.extended().filter(|_| !self.common.is_shed);
+        extended.map(|extended| extended.channels.undelivered().collect()).unwrap_or_default()
+    }
+
+    /// Bytes of messages held: partial, undelivered, waiting to leave or to be acknowledged.
+    pub(crate) fn memory(&self) -> u64 {
+        either!(&self.profile, it => {
+            let waiting = it.channels.queued_bytes() + it.channels.queued_messages() * QUEUED_OVERHEAD;
+            (it.channels.memory_held() + waiting) as u64 + it.channels.in_flight().0
+        })
+    }
+
+    /// Ends because all connections together held too much and this one the most: without what it holds. Gives its farewell.
+    pub(crate) fn shed(&mut self, now: Instant, env: &mut Env<'_>) -> Option<HandshakeDatagram> {
+        self.common.is_shed = true;
+        self.common.fail(ConnectionError::ServerMemory { held: self.common.charged }, now, env);
+        let mut buf = TransmitBuf::new(1);
+        let (route, _) = self.transmit(now, &mut buf, env);
+        self.common.end(DisconnectReason::Error, env);
+        let route = route?;
+        let bytes = buf.transmit(route).contents.to_vec();
+        Some(HandshakeDatagram { socket: route.socket, remote: route.remote, source: route.source, bytes })
     }
 
     /// Everything [`ConnectionStats`] tells.
@@ -542,6 +563,9 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         self.common.revival = Some(Box::new(Revival::new(offer, now)));
     }
 }
+
+/// What a queued message takes beside its bytes, roughly: its entry in the queue and the handle of its bytes.
+const QUEUED_OVERHEAD: usize = 96;
 
 /// A third of the time, at least, that a silent server of the extended profile gets to be heard once it answered CONNECT.
 const LAST_CALL_ROUND: Duration = Duration::from_millis(150);

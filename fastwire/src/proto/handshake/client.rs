@@ -148,6 +148,7 @@ pub enum SocketRequest {
 }
 
 /// One handshake datagram to send.
+#[derive(Clone)]
 pub(crate) struct HandshakeDatagram {
     pub(crate) socket: SocketId,
     pub(crate) remote: SocketAddr,

@@ -15,7 +15,7 @@ use crate::crypto::Cipher;
 use crate::shell::ServerHandle;
 use crate::shell::link::Command;
 use crate::transport::AsyncReadiness;
-use crate::{Server, StartError};
+use crate::{Server, ServerHealth, StartError};
 
 /// A server in a task of its own. Dropping it turns newcomers away; connections already accepted live on as long
 /// as they are held, and the task ends with the last of them.
@@ -37,6 +37,7 @@ where
     /// Outside a tokio runtime.
     pub fn into_async(self) -> AsyncServer {
         self.pump.hub.set_local(self.local_addr().ok());
+        self.pump.hub.renew(&self.pump.endpoint);
         let handle = ServerHandle::new(self.pump.hub.clone(), self.local_addr().ok());
         AsyncServer { handle, arrivals: start(self.pump, self.cadence, VecDeque::new()) }
     }
@@ -82,6 +83,11 @@ impl AsyncServer {
     /// How many connections there are.
     pub fn connection_count(&self) -> usize {
         self.handle.connection_count()
+    }
+
+    /// How the server is doing, as of the last 100 ms in which something happened.
+    pub fn health(&self) -> ServerHealth {
+        self.handle.health()
     }
 
     /// Turns away clients from this IP address from now on. Gives false if too much waits for the server.

@@ -7,7 +7,7 @@
 mod asynchronous;
 #[cfg(feature = "tokio")]
 mod streams;
-mod support;
+pub(crate) mod support;
 mod thread;
 mod tick;
 mod udp;

@@ -205,3 +205,20 @@ fn handles_are_for_every_thread() {
     #[cfg(feature = "tokio")]
     shared::<fastwire::asynchronous::Sender>();
 }
+
+#[test]
+fn a_handle_shows_its_servers_health() {
+    let network = MemoryNetwork::new();
+    let server = server_on(&network, &ServerConfig::default()).spawn(Echo).unwrap();
+    assert!(server.health().is_accepting, "from the first moment on");
+    let (client, news) = wire();
+    let client = client_on(&network, &ClientConfig::default(), 1).spawn(client).unwrap();
+    id_of(&news);
+    let deadline = Instant::now() + PATIENCE;
+    while server.health().stats.connections_established == 0 {
+        assert!(Instant::now() < deadline, "{:?}", server.health());
+        client.send(b"again", 0).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(server.health().connections, 1);
+}
