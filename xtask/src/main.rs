@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod counts;
 mod fuzz;
+mod mutants;
 mod profile;
 mod proxy;
 mod shell;
@@ -32,6 +33,7 @@ The project's commands:
   cargo xtask bench [OPTIONS]         FastWire beside its peers; --counts: instructions, --layers: criterion benches
   cargo xtask profile WORKLOAD        where the time of a workload or a layer goes
   cargo xtask fuzz [TARGET [SECONDS]] replay the corpus, or fuzz (needs nightly and cargo-fuzz)
+  cargo xtask mutants [OPTIONS]       faults put into the code that attacks aim at; do the tests notice?
   cargo xtask help                    this text
 
 Each command says more with --help.";
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "profile" => profile::run(&rest),
         "fuzz" => fuzz::run(&rest),
+        "mutants" => mutants::run(&rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(ExitCode::SUCCESS)
