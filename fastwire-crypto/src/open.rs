@@ -84,11 +84,6 @@ impl<C: Cipher> Opener<C> {
         self.forgeries
     }
 
-    /// Highest nonce that was opened; 0 before the first.
-    pub const fn highest_nonce(&self) -> u64 {
-        self.window.highest()
-    }
-
     /// Opens a packet in place. With suite 0 every packet opens and stays as it is.
     ///
     /// # Errors
@@ -124,7 +119,7 @@ impl<C> fmt::Debug for Opener<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opener")
             .field("forgeries", &self.forgeries)
-            .field("highest_nonce", &self.window.highest())
+            .field("highest", &self.window.highest())
             .finish_non_exhaustive()
     }
 }
