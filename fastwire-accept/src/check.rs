@@ -10,6 +10,11 @@ pub trait Check: Sync {
     /// The profiles it is built for; [`Profile::Either`] alone where the profile makes no difference.
     fn profiles(&self) -> &'static [Profile];
 
+    /// Whether it can be done in about ten seconds. Where not, `--quick` leaves it out and says so.
+    fn has_quick_form(&self) -> bool {
+        true
+    }
+
     /// Runs it once. A panic counts as falling short and its message as the figure.
     fn run(&self, run: &Run) -> Outcome;
 }

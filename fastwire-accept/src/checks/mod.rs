@@ -8,6 +8,7 @@ mod foreign_peers;
 mod kcp;
 mod matrix;
 mod middleman;
+mod mutation;
 mod nonces;
 mod outages;
 mod own_controller;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(nonces::Nonces),
         Box::new(rule_breakers::RuleBreakers),
         Box::new(vectors::StandardVectors),
+        Box::new(mutation::Mutation),
         Box::new(alone::LeavesAlone),
         Box::new(quick_start::FirstCommand),
         Box::new(quick_start::SecondCommand),
