@@ -12,6 +12,7 @@ use fastwire_wire::Features;
 use crate::ConfigError;
 use crate::connect_token::{ConnectToken, TokenKeys};
 use crate::identity::Identity;
+use crate::key_log::KeyLog;
 use crate::profile::{ClientProfile, ExtendedConfig, PreSharedKey, ServerProfile};
 
 /// How a server behaves. Start from [`ServerConfig::default`] and change what you need.
@@ -75,6 +76,9 @@ pub struct ServerConfig {
     pub require_token: bool,
     /// Ask the application before a client is let in. Default off.
     pub authorize: bool,
+    /// Where the secrets of connections are told, for tools that decrypt captures. Default nowhere. **Who has them reads
+    /// everything.**
+    pub key_log: Option<KeyLog>,
     /// Everything the network can make grow.
     pub limits: Limits,
 }
@@ -107,6 +111,7 @@ impl Default for ServerConfig {
             token_keys: None,
             require_token: false,
             authorize: false,
+            key_log: None,
             limits: Limits::default(),
         }
     }
@@ -167,6 +172,8 @@ pub struct ClientConfig {
     pub auth: Bytes,
     /// Send `auth` even to a server that proves nothing. Default off.
     pub auth_to_anyone: bool,
+    /// As [`ServerConfig::key_log`].
+    pub key_log: Option<KeyLog>,
     /// Everything the network can make grow.
     pub limits: Limits,
 }
@@ -199,6 +206,7 @@ impl Default for ClientConfig {
             connect_token: None,
             auth: Bytes::new(),
             auth_to_anyone: false,
+            key_log: None,
             limits: server.limits,
         }
     }
@@ -348,6 +356,7 @@ pub(crate) struct CommonConfig {
     /// Client only: ask beside a silent connection whether the server was restarted.
     pub(crate) reconnect: bool,
     pub(crate) extended: ExtendedConfig,
+    pub(crate) key_log: Option<KeyLog>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
 }
@@ -379,6 +388,7 @@ macro_rules! common {
             application_version: c.application_version,
             reconnect: $reconnect,
             extended: $extended,
+            key_log: c.key_log.clone(),
             limits: c.limits.clone(),
             counters: Counters::default(),
         };

@@ -10,3 +10,6 @@ struct Examples;
 #[cfg(feature = "tokio")]
 #[doc = include_str!("../../docs/guide.md")]
 struct Guide;
+
+#[doc = include_str!("../../docs/observing.md")]
+struct Observing;

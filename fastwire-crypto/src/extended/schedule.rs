@@ -169,6 +169,11 @@ impl DirectionSecret {
         &self.hp
     }
 
+    /// The epoch's secret, for a key log: who has it reads this epoch and all later ones.
+    pub fn epoch_secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+
     /// Which epoch this is.
     pub const fn epoch(&self) -> u64 {
         self.epoch

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::Side;
 use super::transmit::Framing;
+use crate::key_log::KeyLog;
 
 /// Keys and terms of one connection. One challenge token = one session = one nonce counter a direction.
 pub(crate) struct Session<C> {
@@ -148,6 +149,13 @@ impl<C: Cipher> Session<C> {
     /// Key material for the application (PROTOCOL A5, exporter).
     pub(crate) fn export(&self, label: &[u8], out: &mut [u8]) -> Result<(), KeyError> {
         self.keys.export(label, out)
+    }
+
+    /// Tells the keys to a key log. Suite 0 has none.
+    pub(crate) fn log_keys(&self, log: &KeyLog) {
+        if self.is_sealed() {
+            log.base(&self.token, &self.keys);
+        }
     }
 
     /// Whether packets are authenticated at all.

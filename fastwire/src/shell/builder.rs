@@ -23,7 +23,7 @@ use crate::proto::{Endpoint, Parts};
 use crate::reliability::StreamOpener;
 use crate::transport::{RecvBatch, Transport, UdpConfig, UdpTransport};
 use crate::{
-    ClientConfig, ClientProfile, ConfigError, ConnectError, ConnectToken, Identity, PreSharedKey,
+    ClientConfig, ClientProfile, ConfigError, ConnectError, ConnectToken, Identity, KeyLog, PreSharedKey,
     ServerConfig, ServerProfile, TokenKeys,
 };
 
@@ -169,6 +169,13 @@ macro_rules! setters {
             #[must_use]
             pub fn udp(mut self, udp: UdpConfig) -> Self {
                 self.assembly.udp = udp;
+                self
+            }
+
+            /// Tells the secrets of every connection, for tools that decrypt captures. **Who has them reads everything.**
+            #[must_use]
+            pub fn key_log(mut self, log: KeyLog) -> Self {
+                self.config.key_log = Some(log);
                 self
             }
 

@@ -9,6 +9,7 @@ mod handshake_limits;
 mod handshake_policy;
 mod hostile;
 mod incidents;
+mod key_log;
 mod liveness;
 mod migration;
 mod names;

@@ -76,6 +76,9 @@ impl<C: Cipher> Base<C> {
         now: Instant,
         env: &mut Env<'_>,
     ) {
+        if let Some(log) = &env.config.key_log {
+            session.log_keys(log);
+        }
         common.path = Path::new(socket, remote);
         self.session = Some(session);
         common.handshake = None;

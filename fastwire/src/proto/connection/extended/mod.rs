@@ -101,6 +101,9 @@ impl<C: Cipher> Extended<C> {
         (suites, config, entropy): (&Arc<dyn CipherSuites<Cipher = C>>, &CommonConfig, &mut Entropy),
         now: Instant,
     ) -> Result<Self, KeyError> {
+        if let Some(log) = &config.key_log {
+            log.extended(&agreed.cookie, &agreed.keys);
+        }
         let first = config.counters.packet;
         let (c2s, s2c, exporter) = agreed.keys.split();
         let (sealer, opener, ids) = match opener {
