@@ -260,6 +260,18 @@ mod tests {
     }
 
     #[test]
+    fn begins_just_below_its_first_sequence() {
+        for first in [1, 2, 64, 65, 10_000, u32::MAX] {
+            let mut seen = Seen::starting_at(first);
+            assert_eq!((seen.highest(), seen.floor()), (first - 1, first - 1));
+            assert_ne!(seen.judge(first - 1, false), Arrival::New);
+            assert_eq!(seen.judge(first, false), Arrival::New);
+            seen.insert(first);
+            assert_eq!((seen.highest(), seen.floor()), (first, first));
+        }
+    }
+
+    #[test]
     fn holds_no_memory_in_order() {
         let mut seen = Seen::default();
         for sequence in 1..10_000 {

@@ -358,3 +358,33 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Credit is told once it has risen by a quarter of the window, or where the largest message would have to wait.
+        #[test]
+        fn credit_is_told_a_quarter_at_a_time(
+            window in 1u64..1 << 24,
+            lengths in prop::collection::vec(0usize..100_000, 1..50),
+            longest in 0usize..1 << 20,
+        ) {
+            let mut inbox = Inbox::starting_at(0, true, window, 1);
+            let mut risen = 0;
+            for len in lengths {
+                prop_assert_eq!(inbox.owes_credit(), risen > 0 && risen >= window / 4);
+                let left = inbox.announced();
+                prop_assert_eq!(inbox.might_block(longest), risen > 0 && left < longest as u64 + MESSAGE_CREDIT);
+                if inbox.owes_credit() {
+                    prop_assert_eq!(inbox.announce(), left + risen);
+                    risen = 0;
+                }
+                inbox.took(len);
+                risen += len as u64 + MESSAGE_CREDIT;
+            }
+        }
+    }
+}

@@ -104,5 +104,9 @@ mod tests {
         owed.on_packet(255, true, true, false, now);
         assert_eq!(owed.due(), Some(now));
         assert_eq!(owed.delay(now + delay), delay);
+        owed.on_packet(100, false, true, true, now + delay);
+        assert_eq!(owed.delay(now + delay), delay, "a late packet is not the largest");
+        owed.on_packet(256, true, true, true, now + delay);
+        assert_eq!(owed.delay(now + delay), Duration::ZERO);
     }
 }

@@ -168,6 +168,7 @@ mod tests {
                 prop_assert_eq!(whole, count == total as usize);
                 let most = 5 * count + 2 * AHEAD + FIRST + PARTIAL_OVERHEAD + 400 * FAR_OVERHEAD;
                 prop_assert!(partial.held() <= most, "{} for {}", partial.held(), count);
+                prop_assert!(partial.held() >= PARTIAL_OVERHEAD + count);
                 if whole {
                     break;
                 }

@@ -286,3 +286,50 @@ fn the_short_first_time_out_is_half_and_never_under_the_round_trip() {
     }
     assert_eq!(recovery.timeout(), Duration::from_millis(50) + delay);
 }
+
+#[test]
+fn the_threshold_comes_down_again_after_enough_rightful_losses() {
+    let mut recovery = recovery();
+    let least = recovery.threshold;
+    recovery.was_spurious(true, &mut Outcome::default());
+    assert_eq!(recovery.threshold, 2 * least);
+    for _ in 1..RIGHTFUL_TO_LOWER {
+        recovery.was_right();
+    }
+    assert_eq!(recovery.threshold, 2 * least);
+    recovery.was_right();
+    assert_eq!(recovery.threshold, least);
+}
+
+#[test]
+fn an_unreliable_sample_counts_when_the_reliable_ones_are_old_or_the_timer_is_backed_off() {
+    let (slow, start) = (Duration::from_millis(400), Instant::now());
+    let mut recovery = recovery();
+    let taken = |recovery: &mut Recovery, at| {
+        let mut out = Outcome::default();
+        recovery.on_unreliable_sample(slow, at, &mut out);
+        out.rtt_sample.is_some()
+    };
+    recovery.sample(Duration::from_millis(100), start, &mut Outcome::default());
+    assert!(!taken(&mut recovery, start + SAMPLE_AGE / 2));
+    assert!(taken(&mut recovery, start + SAMPLE_AGE));
+    recovery.sample(Duration::from_millis(100), start, &mut Outcome::default());
+    recovery.expired(start, &mut Outcome::default());
+    assert!(taken(&mut recovery, start + SAMPLE_AGE / 2));
+    assert!(!recovery.is_backed_off());
+}
+
+#[test]
+fn one_packet_sent_once_can_end_the_back_off_and_two_after_every_second_time_out() {
+    let (mut recovery, start) = (recovery(), Instant::now());
+    let space = sent(&mut recovery, 1, Duration::ZERO, start);
+    assert_eq!(space.in_flight().count(), 1);
+    let enough: Vec<bool> = (0..5)
+        .map(|_| {
+            let enough = recovery.has_fresh();
+            recovery.expired(start, &mut Outcome::default());
+            enough
+        })
+        .collect();
+    assert_eq!(enough, [true, true, false, true, false]);
+}
