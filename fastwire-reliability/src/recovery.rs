@@ -463,10 +463,15 @@ impl Recovery {
         }
     }
 
-    /// A packet was taken for lost and was not: where order misled, the path reorders more than was thought.
+    /// A packet was repeated for nothing.
     fn was_spurious(&mut self, by_order: bool, out: &mut Outcome) {
-        out.spurious += 1;
         self.spurious += 1;
+        self.was_hasty(by_order, out);
+    }
+
+    /// A packet was taken for lost and was not: where order misled, the path reorders more than was thought.
+    fn was_hasty(&mut self, by_order: bool, out: &mut Outcome) {
+        out.spurious += 1;
         if by_order {
             self.threshold = (self.threshold * 2).min(MAX_THRESHOLD as u32);
             self.rightful = 0;

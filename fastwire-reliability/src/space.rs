@@ -64,6 +64,8 @@ pub(crate) struct Sent<C> {
     pub(crate) class: Class,
     /// An acknowledgement of a later packet showed it missing.
     pub(crate) missing: bool,
+    /// With new numbers: nothing in it leaves again if it is lost.
+    pub(crate) idle: bool,
 }
 
 /// One transmission of a packet; stale once the packet is no longer in flight with this count.
@@ -151,6 +153,7 @@ impl<C> AckSpace<C> {
             state: State::Handed,
             class: Class::Reliable,
             missing: false,
+            idle: false,
         });
         number
     }
@@ -184,6 +187,7 @@ impl<C> AckSpace<C> {
             state: State::Acked,
             class: Class::Unreliable,
             missing: false,
+            idle: false,
         });
         self.next()
     }

@@ -83,7 +83,7 @@ pub(crate) struct Outbox {
     first: u64,
     /// The number the next message gets.
     next: u64,
-    /// Messages with something lost, in the order found.
+    /// Messages with something lost, the oldest first: the others may wait for it.
     repeats: VecDeque<u64>,
     /// Credit used and granted.
     used: u64,
@@ -513,7 +513,9 @@ impl Outbox {
     fn list(&mut self, number: u64) {
         if let Some(begun) = self.begun_mut(number).filter(|begun| !begun.listed) {
             begun.listed = true;
-            self.repeats.push_back(number);
+            // mostly at the end: what is lost is found in the order of sending
+            let at = self.repeats.partition_point(|&other| other < number);
+            self.repeats.insert(at, number);
         }
     }
 }

@@ -10,12 +10,17 @@ const AT_ONCE: u32 = 2;
 /// The same for packets with unreliable data alone, far inside the reach of an ACK frame (1024 numbers).
 const UNRELIABLE_AT_ONCE: u32 = 256;
 
+/// After so many packets a side that only acknowledges wants to hear which of its ACKs arrived (RFC 9000 §13.2.4).
+const UNANSWERED: u32 = 8;
+
 #[derive(Debug)]
 pub(crate) struct AckOwed {
     max_delay: Duration,
     reliable: u32,
     unreliable: u32,
     due: Option<Instant>,
+    /// Packets that ask for an acknowledgement, since we sent one that does.
+    unanswered: u32,
     /// The largest number and its arrival.
     largest: Option<(u64, Instant)>,
     floor: u64,
@@ -23,7 +28,7 @@ pub(crate) struct AckOwed {
 
 impl AckOwed {
     pub(crate) fn new(max_delay: Duration) -> Self {
-        Self { max_delay, reliable: 0, unreliable: 0, due: None, largest: None, floor: 0 }
+        Self { max_delay, reliable: 0, unreliable: 0, due: None, unanswered: 0, largest: None, floor: 0 }
     }
 
     /// A packet was opened.
@@ -43,6 +48,7 @@ impl AckOwed {
         }
         let count = if reliable { &mut self.reliable } else { &mut self.unreliable };
         *count += 1;
+        self.unanswered = self.unanswered.saturating_add(1);
         let at_once = !in_order || self.reliable >= AT_ONCE || self.unreliable >= UNRELIABLE_AT_ONCE;
         let delay = match (at_once, reliable) {
             (true, _) => Duration::ZERO,
@@ -68,6 +74,16 @@ impl AckOwed {
     /// An ACK was written.
     pub(crate) fn written(&mut self) {
         (self.reliable, self.unreliable, self.due) = (0, 0, None);
+    }
+
+    /// Something left that the peer acknowledges.
+    pub(crate) fn asked(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// Whether the next ACK should ask for an acknowledgement itself.
+    pub(crate) fn wants_answer(&self) -> bool {
+        self.unanswered >= UNANSWERED
     }
 
     /// The peer has an ACK whose largest number was this.

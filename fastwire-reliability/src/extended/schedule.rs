@@ -128,12 +128,14 @@ impl ExtendedChannels {
             self.space.pass_to(number + 1, now);
             return;
         }
+        self.owed.asked();
         let class = self.building.class();
         if class != Class::Unreliable {
             self.probes = self.probes.saturating_sub(1);
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let leaving = crate::recovery::Leaving { number, bytes, class, repeat: self.building.repeat };
+        let idle = self.building.packet.frames.is_empty();
+        let leaving = crate::recovery::Leaving { number, bytes, class, repeat: self.building.repeat, idle };
         let packet = std::mem::take(&mut self.building.packet);
         self.recovery.on_packet_sent(&mut self.space, leaving, packet, now);
         self.building.ack_eliciting = false;

@@ -27,6 +27,8 @@ pub(crate) struct Leaving {
     pub(crate) class: Class,
     /// It carries something that was sent before.
     pub(crate) repeat: bool,
+    /// Nothing in it leaves again if it is lost.
+    pub(crate) idle: bool,
 }
 
 impl Recovery {
@@ -63,6 +65,7 @@ impl Recovery {
         let Some(sent) = space.get_mut(packet.number) else { return };
         sent.state = State::InFlight;
         sent.class = packet.class;
+        sent.idle = packet.idle;
         sent.order = packet.number;
         sent.bytes = packet.bytes;
         sent.sends = if packet.repeat { 2 } else { 1 };
@@ -182,6 +185,7 @@ impl Recovery {
     ) -> Option<(Instant, Class)> {
         let sent = space.get_mut(number).filter(|sent| sent.state != State::Acked)?;
         let (state, at, bytes, class, sends) = (sent.state, sent.at, sent.bytes, sent.class, sent.sends);
+        let idle = sent.idle;
         sent.state = State::Acked;
         space.was_acked(number);
         out.newly_acked_packets += 1;
@@ -196,7 +200,13 @@ impl Recovery {
                     self.repeat_window = self.repeat_window.saturating_add(1);
                 }
             }
-            State::Lost { by_order } => self.was_spurious(by_order, out),
+            State::Lost { by_order } => {
+                self.was_hasty(by_order, out);
+                // one repeat may carry what several lost packets did, or none have left yet
+                if !idle && self.spurious < self.retransmitted {
+                    self.spurious += 1;
+                }
+            }
             State::Handed | State::Acked => {}
         }
         Some((at, class))

@@ -196,6 +196,8 @@ proptest! {
             prop_assert_eq!(peer.channels.undelivered().count(), 0);
             prop_assert_eq!((peer.channels.queued_bytes(), peer.channels.queued_messages()), (0, 0));
             prop_assert_eq!(peer.channels.stalled_since(), None);
+            let stats = peer.channels.stats();
+            prop_assert!(stats.spurious <= stats.retransmits, "{:?}", stats);
             prop_assert_eq!(peer.channels.memory_held(), 0);
             for (&channel, lens) in &lens[side] {
                 let mode = DeliveryMode::ALL[usize::from(channel)];

@@ -7,7 +7,8 @@ use fastwire_reliability::extended::{ControlFrame, Fate};
 use fastwire_reliability::{FragmentFlags, Outcome, Quota};
 use fastwire_wire::extended::{Frame, Frames};
 
-use crate::extended::{channels, config};
+use crate::extended::{World, channels, config};
+use crate::link::LinkConfig;
 use crate::peer::{Packet, Peer};
 
 const MS: Duration = Duration::from_millis(1);
@@ -67,6 +68,77 @@ fn three_later_packets_or_nine_eighths_of_a_round_trip_make_a_loss() {
     assert_eq!(peer.flush(at, Quota::UNLIMITED).len(), 2);
     // one event for all of it: they left before the first was told
     assert_eq!(peer.channels.stats().retransmits, 3);
+}
+
+/// Numbers of the messages a packet carries.
+fn messages(packet: &Packet) -> Vec<u32> {
+    let frames = Frames::new(&packet.frames).unwrap();
+    frames
+        .filter_map(|frame| if let Ok(Frame::Data(data)) = frame { Some(data.message) } else { None })
+        .collect()
+}
+
+/// Everything on an ordered channel waits for its oldest message, in whichever packet that was lost last.
+#[test]
+fn the_oldest_lost_message_leaves_first() {
+    let start = Instant::now();
+    let mut peer = peer();
+    send(&mut peer, 8, start);
+    let now = start + 80 * MS;
+    ack(&mut peer, 4, &[0, 2, 3], now);
+    let repeat = peer.flush(now, Quota::UNLIMITED);
+    assert_eq!(messages(&repeat[0]), [2], "packet 1 carried message 2; packet 8 does now");
+    peer.channels.requeue_in_flight();
+    let again: Vec<u32> = peer.flush(now, Quota::UNLIMITED).iter().flat_map(messages).collect();
+    assert_eq!(again, [2, 6, 7, 8]);
+}
+
+/// A side that only receives learns which of its ACKs arrived, so that they stay short; two such sides do not keep each other awake.
+#[test]
+fn a_receiver_asks_for_an_acknowledgement_now_and_then() {
+    let link = LinkConfig { delay: 20 * MS, jitter: Duration::ZERO, loss: 0.0, duplicate: 0.0, reorder: 0.0 };
+    let mut world = World::new(&config(None), link, Quota { packets: 32, bytes: u64::MAX }, 5);
+    let start = world.now;
+    let mut widest = 0;
+    for _ in 0..500 {
+        for _ in 0..8 {
+            let now = world.now;
+            push(&mut world.peers[0], 0, now);
+        }
+        world.run(world.now + 10 * MS);
+        let behind = world.peers[0].sent_packets - world.peers[1].channels.ack_floor();
+        widest = widest.max(behind);
+    }
+    assert!(widest <= 128, "two round trips of 32 packets each, not {widest}");
+    world.run(world.now + Duration::from_secs(1));
+    let sent = [0, 1].map(|side| world.peers[side].sent_packets);
+    assert!(sent[0] >= 4000 && world.now > start);
+    world.run(world.now + Duration::from_secs(60));
+    assert_eq!([0, 1].map(|side| world.peers[side].sent_packets), sent, "nothing to say, nothing said");
+    assert!((0..2).all(|side| world.peers[side].channels.in_flight() == (0, 0)));
+}
+
+/// Only what is repeated can be repeated for nothing.
+#[test]
+fn a_late_acknowledgement_of_a_ping_is_no_spurious_repeat() {
+    let start = Instant::now();
+    let mut peer = peer();
+    peer.channels.seed_rtt(100 * MS, start);
+    let mut now = start;
+    for number in 0..40 {
+        peer.channels.begin_packet();
+        peer.channels.carry_ping();
+        peer.channels.packet_sent(number, 40, now);
+        now += MS;
+    }
+    now += 60 * MS;
+    // the last arrived: most of the others are taken for lost, and were not
+    let lost = ack(&mut peer, 39, &[], now).lost_packets;
+    assert!(lost >= 30, "{lost}");
+    let late: Vec<u64> = (0..39).collect();
+    assert!(ack(&mut peer, 39, &late, now + MS).spurious >= lost, "the path reorders, and that is learned");
+    let stats = peer.channels.stats();
+    assert_eq!((stats.retransmits, stats.spurious), (0, 0));
 }
 
 #[test]
@@ -148,6 +220,7 @@ fn a_late_acknowledgement_is_told_and_makes_patient() {
     send(&mut peer, 20, start);
     let now = start + 100 * MS;
     assert_eq!(ack(&mut peer, 3, &[1, 2], now).lost_packets, 1);
+    assert_eq!(messages(&peer.flush(now, Quota::UNLIMITED)[0]), [1], "it is repeated");
     let out = ack(&mut peer, 3, &[0], now + MS);
     assert_eq!((out.spurious, peer.channels.stats().spurious), (1, 1));
     // the next needs six later ones

@@ -93,13 +93,14 @@ impl Peer {
         let quota = self.quota(quota);
         let (mut out, mut len) = (vec![0; self.room], 0);
         self.channels.begin_packet();
+        let mut ping = self.channels.wants_probe();
         if self.channels.ack_due().is_some() {
+            ping |= self.channels.wants_answer();
             len = self.write_ack(&mut out, now);
         }
-        let probe = self.channels.wants_probe();
         let written = self.channels.write_frames(&mut out[len..], quota, now);
         len += written.len;
-        if written.len == 0 && probe {
+        if written.len == 0 && ping {
             len += Frame::Ping.encode(&mut out[len..], false).unwrap();
             self.channels.carry_ping();
         }
