@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastwire::reliability::DeliveryMode;
-use fastwire::sim::{Ledger, LinkConfig, NodeId};
+use fastwire::sim::{Ledger, LinkConfig, Loss, NodeId};
 use fastwire::{ConnectionId, Event, SendError};
 
 use super::{MS, Pair};
@@ -85,6 +85,24 @@ fn a_transfer_goes_on_wherever_the_client_moves() {
             assert_eq!((report.nonces_reused, report.oversized), (0, 0));
             assert!(migrations(&mut pair) >= 2, "{how:?} up {up}");
         }
+    }
+}
+
+/// Whatever gets lost while a move is being proved: the answer to a challenge is not waited for for ever, and a client that only
+/// receives notices that nothing comes any more.
+#[test]
+fn a_lossy_line_does_not_stall_a_move() {
+    for seed in 0..6 {
+        let line = LinkConfig::new()
+            .latency(MS(20))
+            .rate(10_000_000)
+            .queue_packets(100)
+            .loss(Loss::Bernoulli { rate: 0.02 });
+        let mut pair = Pair::connect(seed, line);
+        let how = if seed % 2 == 0 { Move::Port } else { Move::Address };
+        let longest = transfer(&mut pair, false, 3_000_000, how);
+        assert!(longest <= Duration::from_secs(1), "seed {seed}, {how:?}: stalled for {longest:?}");
+        assert!(pair.world.report().on_unproved_paths <= 3.0, "seed {seed}");
     }
 }
 

@@ -60,3 +60,26 @@ fn a_packet_costs_28_bytes_up_and_20_down_and_a_lone_message_at_most_7_more() {
         }
     }
 }
+
+#[test]
+fn the_acknowledgements_of_a_client_that_only_receives_stay_short() {
+    let mut pair = Pair::connect(3, LinkConfig::new().latency(MS(5)).rate(20_000_000).queue_packets(50));
+    let longest = Arc::new(Mutex::new(0));
+    let (log, address) = (Arc::clone(&longest), pair.world.address(pair.server).ip());
+    pair.world.watch(move |sighting| {
+        if !sighting.arrived && sighting.to.ip() == address {
+            let mut longest = log.lock().expect("one thread");
+            *longest = sighting.bytes.len().max(*longest);
+        }
+    });
+    for number in 0..5000u32 {
+        while pair.world.send(pair.server, pair.at_server, vec![number as u8; 1100], 0).is_err() {
+            pair.run(MS(5));
+        }
+        pair.world.poke(pair.server);
+    }
+    pair.run(MS(1000));
+    // id 8, number 4, tag 16, PING 1, ACK 8 and 4 bytes for each 32 packets: two round trips of up to 40 ms at 2000 packets a second
+    let longest = *longest.lock().expect("one thread");
+    assert!(longest <= 37 + 4 * 6, "{longest} bytes");
+}

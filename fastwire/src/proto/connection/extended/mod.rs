@@ -349,7 +349,10 @@ impl<C: Cipher> Extended<C> {
             Ids::Issued(issued) => issued.next_deadline(),
             Ids::Given(_) => None,
         };
-        let moving = self.moving.as_ref().map(|moving| moving.until());
+        let moving = self.moving.as_ref().map(|moving| {
+            let challenge = moving.challenge_at(common.path.allowance());
+            challenge.map_or(moving.until(), |at| at.min(moving.until()))
+        });
         [
             self.channels.next_timeout(),
             self.channels.ack_due(),

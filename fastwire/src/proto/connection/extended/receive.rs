@@ -237,7 +237,7 @@ impl<C: Cipher> Extended<C> {
             self.issue_ids(env);
         }
         if let Some(moving) = self.moving.as_mut().filter(|moving| moving.to.remote == meta.remote) {
-            moving.on_received(bytes, now);
+            moving.on_received(bytes);
         }
         if meta.remote == common.path.remote {
             common.path.on_received(bytes);
@@ -269,9 +269,9 @@ impl<C: Cipher> Extended<C> {
     ) {
         let Some(moving) = &mut self.moving else { return };
         let (from, to, active, port_only) = (moving.from, moving.to, moving.active, moving.port_only);
-        match moving.on_response(token, Way::of(meta)) {
+        match moving.on_response(token, Way::of(meta), now) {
             Verdict::Nothing => {}
-            Verdict::Move => {
+            Verdict::Move(took) => {
                 if !active {
                     common.path.move_to(to.socket, to.remote, 0, now);
                     common.path.source = to.source;
@@ -280,6 +280,8 @@ impl<C: Cipher> Extended<C> {
                 }
                 if !port_only {
                     self.channels.reset_rtt();
+                    // RFC 9002 §6.2.2
+                    self.channels.seed_rtt(took, now);
                     self.mtu.reset(now);
                     common.on_other_network(self.mtu.current(), env.config, now);
                 }

@@ -9,7 +9,7 @@ use fastwire_reliability::Quota;
 use fastwire_reliability::extended::ControlFrame;
 use fastwire_wire::extended::{Ack, Disconnect, Frame};
 
-use super::validation::Way;
+use super::validation::{PATH_DATAGRAM, Way};
 use super::{Extended, Ids, skip_after};
 use crate::proto::connection::common::{Common, Env};
 use crate::proto::handshake::client::HandshakeDatagram;
@@ -19,9 +19,6 @@ use crate::{ConnectionError, ConnectionState, DisconnectReason};
 
 /// A packet smaller than this is not worth an unproved address's allowance.
 const MIN_DATAGRAM: usize = 64;
-
-/// Room of a datagram that carries one frame about paths.
-const PATH_DATAGRAM: usize = 8 + PN_LEN + 9 + TAG_LEN;
 
 /// The largest ACK.
 const MAX_ACK: usize = 8 + 4 * Ack::MAX_WORDS;
@@ -113,10 +110,11 @@ impl<C: Cipher> Extended<C> {
             self.write_path_frame(common, way, &Frame::PathResponse(token), now, buf, env)?;
             return Ok(Some(route(way)));
         }
-        let interval = self.channels.rto();
-        let challenge = self.moving.as_mut().and_then(|moving| {
-            moving.next_challenge(PATH_DATAGRAM as u64, interval, now, || env.entropy.bytes())
-        });
+        let (interval, allowance) = (self.channels.rto(), common.path.allowance());
+        let challenge = self
+            .moving
+            .as_mut()
+            .and_then(|moving| moving.next_challenge(allowance, interval, now, || env.entropy.bytes()));
         if let Some((way, token)) = challenge {
             self.write_path_frame(common, way, &Frame::PathChallenge(token), now, buf, env)?;
             return Ok(Some(route(way)));
@@ -146,6 +144,10 @@ impl<C: Cipher> Extended<C> {
         env: &mut Env<'_>,
     ) -> Result<bool, Exhausted> {
         let mut allowance = usize::try_from(common.path.allowance()).unwrap_or(usize::MAX);
+        if self.moving.as_ref().is_some_and(|moving| moving.active && !moving.proved) {
+            // a lost challenge is to leave again, whatever data there is
+            allowance = allowance.saturating_sub(PATH_DATAGRAM);
+        }
         let mut more = false;
         loop {
             let Some(size) = buf.room(self.mtu.current()) else {
@@ -189,6 +191,7 @@ impl<C: Cipher> Extended<C> {
         let ping = !silent && common.owed.heartbeat;
         let new_id = if silent { None } else { self.owed_id() };
         let ack_now = ack.is_some_and(|due| due <= now);
+        let answer = ack_now && !silent && self.channels.wants_answer();
         if !(farewell || ack_now || data || ping || new_id.is_some()) {
             return Ok(0);
         }
@@ -220,7 +223,7 @@ impl<C: Cipher> Extended<C> {
                 plain.pad();
             }
         }
-        if (ping || probe) && !eliciting && plain.put(&Frame::Ping) {
+        if (ping || probe || answer) && !eliciting && plain.put(&Frame::Ping) {
             self.channels.carry_ping();
             eliciting = true;
         }

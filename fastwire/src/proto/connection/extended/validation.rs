@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use fastwire_crypto::TAG_LEN;
+use fastwire_crypto::extended::PN_LEN;
 use smallvec::SmallVec;
 
 use crate::proto::connection::path::Path;
@@ -10,6 +12,9 @@ use crate::transport::{RecvMeta, SocketId};
 
 /// What a PATH_CHALLENGE carries and its PATH_RESPONSE gives back.
 pub(super) type Token = [u8; 8];
+
+/// Bytes of a datagram that carries one frame about paths.
+pub(super) const PATH_DATAGRAM: usize = 8 + PN_LEN + 9 + TAG_LEN;
 
 /// Challenges that may wait for their answer on one path.
 const MAX_OUTSTANDING: usize = 4;
@@ -47,12 +52,12 @@ pub(super) struct Move {
     /// The new address answered.
     pub(super) proved: bool,
     /// Challenges to the new address that wait for their answer.
-    outstanding: SmallVec<[Token; 1]>,
+    outstanding: SmallVec<[(Token, Instant); 1]>,
     /// The challenge to the old address, which cancels the move if it is answered from there.
     old_token: Option<Token>,
-    /// What is to leave now.
-    owed_new: bool,
+    /// The challenge to the old address is to leave now.
     owed_old: bool,
+    /// When the next one to the new address is due.
     next_challenge: Instant,
     /// Then it is settled either way.
     until: Instant,
@@ -64,8 +69,8 @@ pub(super) struct Move {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Nothing,
-    /// The client is at the new address.
-    Move,
+    /// The client is at the new address, whose answer took so long.
+    Move(Duration),
     /// It is still at the old one.
     Stay,
 }
@@ -82,7 +87,6 @@ impl Move {
             proved: false,
             outstanding: SmallVec::new(),
             old_token: None,
-            owed_new: true,
             owed_old: same_id,
             next_challenge: now,
             until: now + grace,
@@ -91,18 +95,15 @@ impl Move {
         }
     }
 
-    pub(super) fn on_received(&mut self, bytes: u64, now: Instant) {
+    pub(super) fn on_received(&mut self, bytes: u64) {
         self.received += bytes;
-        if now >= self.next_challenge && !self.proved {
-            self.owed_new = true;
-        }
     }
 
-    /// The next challenge that is due, and where it goes. `room`: bytes it takes. An unproved address gets at most three
-    /// times what came from there.
+    /// The next challenge that is due, and where it goes. An unproved address gets at most three times what came from there:
+    /// a move that sends data already has its books in the path, whose allowance is `on_path`.
     pub(super) fn next_challenge(
         &mut self,
-        room: u64,
+        on_path: u64,
         interval: Duration,
         now: Instant,
         token: impl FnOnce() -> Token,
@@ -112,32 +113,38 @@ impl Move {
             self.old_token = Some(token);
             return Some((self.from, token));
         }
-        // A move that sends data already has its books in the path.
-        if !self.owed_new || (!self.active && self.sent + room > 3 * self.received) {
+        if now < self.challenge_at(on_path)? {
             return None;
         }
-        self.owed_new = false;
         self.next_challenge = now + interval;
-        self.sent += room;
+        self.sent += PATH_DATAGRAM as u64;
         let token = token();
         if self.outstanding.len() >= MAX_OUTSTANDING {
             self.outstanding.remove(0);
         }
-        self.outstanding.push(token);
+        self.outstanding.push((token, now));
         Some((self.to, token))
     }
 
+    /// When the new address is to be challenged, again if no answer came; `None` while it may not be.
+    pub(super) fn challenge_at(&self, on_path: u64) -> Option<Instant> {
+        let allowance = if self.active { on_path } else { (3 * self.received).saturating_sub(self.sent) };
+        (!self.proved && allowance >= PATH_DATAGRAM as u64).then_some(self.next_challenge)
+    }
+
     /// Takes a PATH_RESPONSE: it counts only from the address it was sent to.
-    pub(super) fn on_response(&mut self, token: Token, way: Way) -> Verdict {
+    pub(super) fn on_response(&mut self, token: Token, way: Way, now: Instant) -> Verdict {
         if way.remote == self.from.remote && self.old_token == Some(token) {
             return Verdict::Stay;
         }
-        if way.remote == self.to.remote && self.outstanding.contains(&token) && !self.proved {
-            self.proved = true;
-            self.owed_new = false;
-            return Verdict::Move;
+        let challenge = self.outstanding.iter().find(|(of, _)| *of == token);
+        match challenge.filter(|_| way.remote == self.to.remote && !self.proved) {
+            Some((_, sent)) => {
+                self.proved = true;
+                Verdict::Move(now.saturating_duration_since(*sent))
+            }
+            None => Verdict::Nothing,
         }
-        Verdict::Nothing
     }
 
     pub(super) fn is_over(&self, now: Instant) -> bool {
@@ -175,7 +182,7 @@ mod tests {
     }
 
     fn next(m: &mut Move, now: Instant, token: u8) -> Option<(Way, Token)> {
-        m.next_challenge(40, Duration::from_millis(100), now, || [token; 8])
+        m.next_challenge(u64::MAX, Duration::from_millis(100), now, || [token; 8])
     }
 
     #[test]
@@ -188,11 +195,29 @@ mod tests {
         assert_eq!(next(&mut m, now, 2), Some((new, [2; 8])));
         assert_eq!(next(&mut m, now, 3), None);
         for (token, from) in [([2; 8], thief), ([2; 8], old), ([9; 8], new), ([1; 8], new)] {
-            assert_eq!(m.on_response(token, from), Verdict::Nothing);
+            assert_eq!(m.on_response(token, from, now), Verdict::Nothing);
         }
-        assert_eq!(m.on_response([2; 8], new), Verdict::Move);
-        assert_eq!(m.on_response([2; 8], new), Verdict::Nothing, "once");
-        assert_eq!(m.on_response([1; 8], old), Verdict::Stay, "even then the old address may object");
+        let later = now + Duration::from_millis(70);
+        assert_eq!(m.on_response([2; 8], new, later), Verdict::Move(Duration::from_millis(70)));
+        assert_eq!(m.on_response([2; 8], new, later), Verdict::Nothing, "once");
+        assert_eq!(m.on_response([1; 8], old, later), Verdict::Stay, "even then the old address may object");
+    }
+
+    #[test]
+    fn a_lost_challenge_or_answer_costs_one_interval() {
+        let now = Instant::now();
+        let (old, new) = (way("192.0.2.1:5"), way("198.51.100.1:5"));
+        let mut m = Move::new(old, new, false, 1200, Duration::from_secs(1), now);
+        assert_eq!(next(&mut m, now, 1), Some((new, [1; 8])));
+        let again = m.challenge_at(0).expect("nothing from there is needed for that");
+        assert_eq!(again, now + Duration::from_millis(100));
+        assert_eq!(next(&mut m, again - Duration::from_millis(1), 2), None);
+        assert_eq!(next(&mut m, again, 2), Some((new, [2; 8])));
+        assert!(
+            matches!(m.on_response([1; 8], new, again), Verdict::Move(_)),
+            "the first may still be answered"
+        );
+        assert_eq!(m.challenge_at(0), None);
     }
 
     #[test]
@@ -203,11 +228,10 @@ mod tests {
         let mut sent = 0;
         for second in 0..20 {
             let now = start + Duration::from_secs(second);
-            m.on_received(0, now);
-            sent += u64::from(next(&mut m, now, second as u8).is_some()) * 40;
+            sent += usize::from(next(&mut m, now, second as u8).is_some()) * PATH_DATAGRAM;
         }
-        assert_eq!(sent, 120);
-        m.on_received(1000, start + Duration::from_secs(21));
+        assert_eq!(sent, 4 * PATH_DATAGRAM, "no more fit into 150 bytes");
+        m.on_received(1000);
         assert!(next(&mut m, start + Duration::from_secs(21), 99).is_some());
     }
 }
