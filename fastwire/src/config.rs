@@ -1,5 +1,6 @@
 //! Configuration of servers and clients: every field with its unit, default and range, and the named limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use fastwire_wire::Features;
 
 use crate::ConfigError;
 use crate::connect_token::{ConnectToken, TokenKeys};
+use crate::connection_ids::{ConnectionIdGenerator, RandomIds};
 use crate::identity::Identity;
 use crate::key_log::KeyLog;
 use crate::profile::{ClientProfile, ExtendedConfig, PreSharedKey, ServerProfile};
@@ -79,6 +81,8 @@ pub struct ServerConfig {
     /// Where the secrets of connections are told, for tools that decrypt captures. Default nowhere. **Who has them reads
     /// everything.**
     pub key_log: Option<KeyLog>,
+    /// Which ids clients put before their packets in the extended profile. Default [`RandomIds`].
+    pub connection_ids: Arc<dyn ConnectionIdGenerator>,
     /// Everything the network can make grow.
     pub limits: Limits,
 }
@@ -112,6 +116,7 @@ impl Default for ServerConfig {
             require_token: false,
             authorize: false,
             key_log: None,
+            connection_ids: Arc::new(RandomIds),
             limits: Limits::default(),
         }
     }

@@ -3,6 +3,7 @@
 
 mod config;
 mod connect_token;
+mod connection_ids;
 #[cfg(doctest)]
 mod documents;
 mod error;
@@ -31,6 +32,9 @@ pub use self::config::Counters;
 pub use self::config::{ClientConfig, Limits, ServerConfig};
 pub use self::connect_token::{
     ConnectToken, ConnectTokenKey, TOKEN_USER_DATA, TokenClaims, TokenError, TokenKeys,
+};
+pub use self::connection_ids::{
+    ConnectionIdGenerator, IdDestination, RandomIds, RawConnectionId, RoutableIds, connection_id_of,
 };
 pub use self::error::{
     ConfigError, ConnectError, ConnectionError, SendError, StreamError, UnknownConnection,

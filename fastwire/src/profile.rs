@@ -1,6 +1,7 @@
 //! Which profile to speak, and with what proof of identity: the extended profile's part of the configuration (PROTOCOL B1).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::ConfigError;
 use crate::config::{ClientConfig, Limits, ServerConfig};
 use crate::connect_token::{ConnectToken, TokenKeys};
+use crate::connection_ids::{ConnectionIdGenerator, RandomIds};
 use crate::identity::Identity;
 
 /// Whether endpoints that were told nothing speak the extended profile.
@@ -121,6 +123,8 @@ pub(crate) struct ExtendedConfig {
     pub(crate) require_token: bool,
     /// Server: the application is asked before a client is let in.
     pub(crate) authorize: bool,
+    /// Server: which ids clients use.
+    pub(crate) ids: Arc<dyn ConnectionIdGenerator>,
 }
 
 impl ExtendedConfig {
@@ -153,6 +157,7 @@ impl ExtendedConfig {
             token_keys: config.token_keys.clone(),
             require_token: config.require_token,
             authorize: config.authorize,
+            ids: Arc::clone(&config.connection_ids),
             ..Self::common(&config.channel_layout, &config.cipher_preference, config.mtu, &config.limits)
         };
         extended.resolved(spoken, base, config.connection_timeout, &config.channel_layout)
@@ -224,6 +229,7 @@ impl ExtendedConfig {
             token_keys: None,
             require_token: false,
             authorize: false,
+            ids: Arc::new(RandomIds),
         }
     }
 

@@ -290,6 +290,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             outcome: &mut self.outcome,
             changes: &mut self.changes,
             entropy: &mut self.entropy,
+            ids: self.router.as_ref().map(|router| &router.ids),
             may_move: false,
         };
         call(connection, &mut env);

@@ -42,6 +42,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             outcome: &mut self.outcome,
             changes: &mut self.changes,
             entropy: &mut self.entropy,
+            ids: self.router.as_ref().map(|router| &router.ids),
             may_move: false,
         };
         let (route, more) = connection.transmit(now, buf, &mut env);

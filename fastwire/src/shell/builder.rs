@@ -18,6 +18,7 @@ use crate::compress::{BuiltinCompressor, CompressionConfig, Compressor};
 use crate::congestion::{
     BuiltinController, BuiltinControllers, CongestionController, CongestionMode, ControllerFactory,
 };
+use crate::connection_ids::ConnectionIdGenerator;
 use crate::crypto::{Aead, BuiltinSuites, Cipher, CipherSuites, PublicKey};
 use crate::proto::{Endpoint, Parts};
 use crate::reliability::StreamOpener;
@@ -242,6 +243,13 @@ impl<C, Z, G> ServerBuilder<C, Z, G> {
     pub fn require_tokens(mut self, keys: TokenKeys) -> Self {
         self.config.token_keys = Some(keys);
         self.config.require_token = true;
+        self
+    }
+
+    /// Sets which ids clients put before their packets, for a load balancer to read: [`RoutableIds`](crate::RoutableIds), or your own.
+    #[must_use]
+    pub fn connection_ids(mut self, ids: impl ConnectionIdGenerator + 'static) -> Self {
+        self.config.connection_ids = Arc::new(ids);
         self
     }
 

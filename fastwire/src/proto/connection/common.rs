@@ -15,6 +15,7 @@ use super::revival::Revival;
 use crate::config::CommonConfig;
 use crate::proto::Side;
 use crate::proto::handshake::client::{ClientHandshake, HandshakeDatagram};
+use crate::proto::id_map::IdMap;
 use crate::transport::SocketId;
 use crate::{ConnectionError, ConnectionState, DisconnectReason};
 
@@ -44,6 +45,8 @@ pub(crate) struct Env<'a> {
     pub(crate) outcome: &'a mut Outcome,
     pub(crate) changes: &'a mut Vec<Change>,
     pub(crate) entropy: &'a mut crate::proto::entropy::Entropy,
+    /// Ids that lead to a connection (server).
+    pub(crate) ids: Option<&'a IdMap>,
     /// The address a datagram came from is no other connection's: this one may move there.
     pub(crate) may_move: bool,
 }

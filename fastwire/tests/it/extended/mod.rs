@@ -1,6 +1,7 @@
 //! The extended profile (PROTOCOL part B), in virtual time.
 
 mod handshakes;
+mod ids;
 mod moving;
 mod packing;
 mod sleeping;

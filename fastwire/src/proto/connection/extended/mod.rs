@@ -96,7 +96,7 @@ impl<C: Cipher> Extended<C> {
     /// has opened under it yet.
     fn new(
         agreed: Agreed,
-        opener: Option<ShortOpener<C>>,
+        (opener, ids): (Option<ShortOpener<C>>, Ids),
         profile: RecoveryProfile,
         (suites, config, entropy): (&Arc<dyn CipherSuites<Cipher = C>>, &CommonConfig, &mut Entropy),
         now: Instant,
@@ -106,12 +106,9 @@ impl<C: Cipher> Extended<C> {
         }
         let first = config.counters.packet;
         let (c2s, s2c, exporter) = agreed.keys.split();
-        let (sealer, opener, ids) = match opener {
-            Some(opener) => (c2s, opener, Ids::Given(Given::new(agreed.cid))),
-            None => {
-                let opener = ShortOpener::starting_at(first, c2s, Arc::clone(suites))?;
-                (s2c, opener, Ids::Issued(Issued::new(new_cid(entropy))))
-            }
+        let (sealer, opener) = match opener {
+            Some(opener) => (c2s, opener),
+            None => (s2c, ShortOpener::starting_at(first, c2s, Arc::clone(suites))?),
         };
         let greeting = matches!(ids, Ids::Issued(_)).then_some(Greeting {
             server_random: agreed.server_random,
@@ -375,7 +372,7 @@ impl<C: Cipher> Extended<C> {
     fn issue_ids(&mut self, env: &mut Env<'_>) {
         let Ids::Issued(issued) = &mut self.ids else { return };
         while issued.wants_more() {
-            let cid = new_cid(env.entropy);
+            let Some(cid) = new_cid(env) else { return };
             issued.issue(cid);
             env.changes.push(Change::NewId(cid));
         }
@@ -391,11 +388,13 @@ impl<C: Cipher, G: CongestionController> super::Connection<C, G> {
         suites: &Arc<dyn CipherSuites<Cipher = C>>,
         now: Instant,
         env: &mut Env<'_>,
-    ) -> Result<(), KeyError> {
+    ) -> Result<(), NotMade> {
         self.common.pressure = Pressure::new(controller, now);
         let profile = super::recovery_profile(&self.common.pressure.controller);
         let rtt = agreed.rtt;
-        let mut extended = Extended::new(agreed, None, profile, (suites, env.config, env.entropy), now)?;
+        let ids = Ids::Issued(Issued::new(new_cid(env).ok_or(NotMade)?));
+        let parts = (suites, env.config, &mut *env.entropy);
+        let mut extended = Extended::new(agreed, (None, ids), profile, parts, now).map_err(|_| NotMade)?;
         if let Some(sample) = rtt {
             extended.channels.seed_rtt(sample, now);
         }
@@ -420,7 +419,8 @@ impl<C: Cipher, G: CongestionController> super::Connection<C, G> {
         let profile = super::recovery_profile(&self.common.pressure.controller);
         let rtt = won.agreed.rtt;
         let parts = (suites, env.config, &mut *env.entropy);
-        let Ok(extended) = Extended::new(won.agreed, Some(won.opener), profile, parts, now) else { return };
+        let own = (Some(won.opener), Ids::Given(Given::new(won.agreed.cid)));
+        let Ok(extended) = Extended::new(won.agreed, own, profile, parts, now) else { return };
         let refused = self.turn_extended(extended, now);
         let Self { common, profile: super::Profile::Extended(extended) } = self else { return };
         if let Some(sample) = rtt {
@@ -443,14 +443,25 @@ impl<C: Cipher, G: CongestionController> super::Connection<C, G> {
     }
 }
 
-/// A connection id nobody can mistake for a handshake packet.
-fn new_cid(entropy: &mut Entropy) -> Cid {
-    loop {
-        let cid = entropy.bytes();
-        if !is_ambiguous(&cid) {
-            return cid;
-        }
+/// A server's connection that cannot be: its cipher cannot be made, or there is no id for it.
+pub(crate) struct NotMade;
+
+/// How often an id is asked for before there is none.
+const ID_ATTEMPTS: usize = 64;
+
+/// A connection id that is nobody else's, and that nobody can mistake for a handshake packet.
+fn new_cid(env: &mut Env<'_>) -> Option<Cid> {
+    let ids = (0..ID_ATTEMPTS).map(|_| env.config.extended.ids.generate(env.entropy.bytes()));
+    let taken = |cid: &Cid| {
+        env.ids.is_some_and(|ids| ids.contains_key(cid))
+            || env.changes.iter().any(|change| matches!(change, Change::NewId(new) if new == cid))
+    };
+    let mut ids = ids.filter(|cid| !is_ambiguous(cid) && !taken(cid));
+    let cid = ids.next();
+    if cid.is_none() {
+        tracing::warn!(ids = ?env.config.extended.ids, "no connection id is left: they need more random bytes");
     }
+    cid
 }
 
 /// The next packet number to leave out, some way beyond `number`.
