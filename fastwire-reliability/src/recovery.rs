@@ -35,6 +35,8 @@ pub struct Outcome {
     pub lost_packets: u32,
     /// Their datagram bytes.
     pub lost_bytes: u64,
+    /// Their numbers in the order found, where packets have numbers of their own (extended profile).
+    pub lost_numbers: Vec<u64>,
     /// A congestion event; at most one a round trip.
     pub congestion: Option<CongestionEvent>,
     /// Packets that turned out to have been taken for lost wrongly.
@@ -44,9 +46,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Empties the buffer.
+    /// Empties the buffer. It keeps its memory.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        let mut lost_numbers = std::mem::take(&mut self.lost_numbers);
+        lost_numbers.clear();
+        *self = Self { lost_numbers, ..Self::default() };
     }
 }
 

@@ -1,12 +1,27 @@
-//! A conversation to look at from outside: the key log, which lets Wireshark decrypt what tcpdump captured.
+//! A conversation to look at: the key log, which lets Wireshark decrypt what tcpdump captured, and what an observer hears.
 //!
 //! `FASTWIRE_KEY_LOG=keys.txt cargo run --example observed` appends the secrets of its connection to `keys.txt`. The library
 //! reads no environment variable: this program does.
 
 use std::env;
 use std::sync::mpsc;
+use std::time::Instant;
 
-use fastwire::{Client, Handler, KeyLog, Peer, Server};
+use fastwire::{Client, Handler, KeyLog, Observed, Observer, Observers, Peer, Server};
+
+/// Prints what becomes of packets; the feature `qlog` has one that writes files.
+struct Narrator;
+
+impl Observer for Narrator {
+    fn observe(&mut self, _: Instant, what: &Observed<'_>) {
+        match what {
+            Observed::PacketSent { bytes, .. } => println!("client: {bytes} bytes leave"),
+            Observed::PacketReceived { bytes, .. } => println!("client: {bytes} bytes came"),
+            Observed::Lost { packets, .. } => println!("client: {packets} packets lost"),
+            _ => {}
+        }
+    }
+}
 
 struct Echo;
 
@@ -31,6 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Never in a program that others use: who reads these lines can decrypt the conversation.
         None => client = client.key_log(KeyLog::new(|line| println!("key log: {line}"))),
     }
+    client = client.observers(Observers::new(|_| Some(Box::new(Narrator))));
     let server = Server::bind("127.0.0.1:0")?.spawn(Echo)?;
     let (echoes, heard) = mpsc::channel();
     let client = client.connect(server.local_addr().ok_or("no address")?)?.spawn(Forward(echoes))?;

@@ -15,6 +15,7 @@ use crate::connect_token::{ConnectToken, TokenKeys};
 use crate::connection_ids::{ConnectionIdGenerator, RandomIds};
 use crate::identity::Identity;
 use crate::key_log::KeyLog;
+use crate::observe::Observers;
 use crate::profile::{ClientProfile, ExtendedConfig, PreSharedKey, ServerProfile};
 
 /// How a server behaves. Start from [`ServerConfig::default`] and change what you need.
@@ -83,6 +84,8 @@ pub struct ServerConfig {
     pub key_log: Option<KeyLog>,
     /// Which ids clients put before their packets in the extended profile. Default [`RandomIds`].
     pub connection_ids: Arc<dyn ConnectionIdGenerator>,
+    /// Who hears what happens inside connections. Default nobody.
+    pub observers: Option<Observers>,
     /// Everything the network can make grow.
     pub limits: Limits,
 }
@@ -117,6 +120,7 @@ impl Default for ServerConfig {
             authorize: false,
             key_log: None,
             connection_ids: Arc::new(RandomIds),
+            observers: None,
             limits: Limits::default(),
         }
     }
@@ -179,6 +183,8 @@ pub struct ClientConfig {
     pub auth_to_anyone: bool,
     /// As [`ServerConfig::key_log`].
     pub key_log: Option<KeyLog>,
+    /// As [`ServerConfig::observers`].
+    pub observers: Option<Observers>,
     /// Everything the network can make grow.
     pub limits: Limits,
 }
@@ -212,6 +218,7 @@ impl Default for ClientConfig {
             auth: Bytes::new(),
             auth_to_anyone: false,
             key_log: None,
+            observers: None,
             limits: server.limits,
         }
     }
@@ -362,6 +369,7 @@ pub(crate) struct CommonConfig {
     pub(crate) reconnect: bool,
     pub(crate) extended: ExtendedConfig,
     pub(crate) key_log: Option<KeyLog>,
+    pub(crate) observers: Option<Observers>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
 }
@@ -394,6 +402,7 @@ macro_rules! common {
             reconnect: $reconnect,
             extended: $extended,
             key_log: c.key_log.clone(),
+            observers: c.observers.clone(),
             limits: c.limits.clone(),
             counters: Counters::default(),
         };

@@ -13,9 +13,12 @@ mod id;
 mod identity;
 mod key_log;
 mod known_hosts;
+mod observe;
 mod payload;
 mod profile;
 pub mod proto;
+#[cfg(feature = "qlog")]
+pub mod qlog;
 mod shell;
 pub mod sim;
 mod stats;
@@ -45,6 +48,7 @@ pub use self::id::ConnectionId;
 pub use self::identity::{Identity, IdentityError, fingerprint};
 pub use self::key_log::KeyLog;
 pub use self::known_hosts::{KnownHosts, KnownHostsError, Trust};
+pub use self::observe::{Metrics, Observed, Observer, Observers, PacketView, Subject};
 pub use self::payload::Payload;
 pub use self::profile::{ClientProfile, PreSharedKey, Profile, ServerProfile};
 #[cfg(feature = "tokio")]

@@ -223,6 +223,7 @@ impl Recovery {
         }
         self.loss.record(true);
         out.lost_packets += 1;
+        out.lost_numbers.push(number);
         out.lost_bytes += u64::from(bytes);
         if by_order {
             out.newest_lost_sent_at = out.newest_lost_sent_at.max(Some(at));

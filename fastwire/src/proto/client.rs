@@ -17,6 +17,7 @@ use super::handshake::extended::client::{ExtendedChallenge, looks_connected};
 use super::handshake::looks_bare;
 use super::handshake::offer::Offer;
 use crate::config::CommonConfig;
+use crate::observe::Observed;
 use crate::transport::{RecvMeta, SocketId};
 use crate::{ConnectionId, ConnectionState, DisconnectReason, Event};
 
@@ -61,6 +62,8 @@ pub(super) fn handle_bare<C: Cipher, Z: Compressor, G: CongestionController>(
         if !expected {
             continue;
         }
+        let (kind, bytes) = (bare.kind(), datagram.len());
+        connection.common.observe(now, || Observed::HandshakeReceived { kind, bytes });
         let config = &endpoint.config;
         if let Some(handshake) = &mut connection.common.handshake {
             match (bare, &challenged) {
@@ -211,7 +214,9 @@ fn drive_handshake<C: Cipher, Z: Compressor, G: CongestionController>(
     if let Some(error) = handshake.verdict(now) {
         let sockets: Vec<_> = handshake.sockets().filter(|socket| *socket != endpoint.home).collect();
         endpoint.socket_requests.extend(sockets.into_iter().map(|socket| SocketRequest::Close { socket }));
-        endpoint.connections.remove(id);
+        if let Some(mut connection) = endpoint.connections.remove(id) {
+            connection.common.observe(now, || Observed::Closed { reason: None });
+        }
         endpoint.events.push_back(Event::ConnectFailed { connection: id, error });
         return;
     }

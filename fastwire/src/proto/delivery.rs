@@ -80,7 +80,8 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         } else {
             data
         };
-        self.connections.get_mut(id)?.on_delivered();
+        let now = self.clock.now();
+        self.connections.get_mut(id)?.on_delivered(channel, data.len(), now);
         Some(Event::Message { connection: id, channel, data })
     }
 

@@ -25,6 +25,7 @@ use super::transmit::TransmitBuf;
 use super::{Side, client};
 use crate::config::{ClientConfig, CommonConfig, ServerConfig};
 use crate::identity::Identity;
+use crate::observe::{Observed, Subject};
 use crate::transport::{ChunkPool, RecvMeta, SocketId, Transmit};
 use crate::{ConfigError, ConnectError, ConnectionId, DisconnectReason, EndpointStats, Event};
 
@@ -268,7 +269,13 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     pub(super) fn add_connection(&mut self, path: (SocketId, SocketAddr), now: Instant) -> ConnectionId {
         let controller = self.controller(false, now);
         let (side, config) = (self.side, &self.config);
-        self.connections.insert(Connection::new(side, path, controller, config, now))
+        let connection = self.connections.insert(Connection::new(side, path, controller, config, now));
+        let observers = self.config.observers.as_ref();
+        if let (Some(observers), Some(new)) = (observers, self.connections.get_mut(connection)) {
+            let is_server = side == Side::Server;
+            new.common.observer = observers.make(&Subject { connection, is_server, remote: path.1, at: now });
+        }
+        connection
     }
 
     /// A congestion controller for a new connection. `extended`: its profile.
@@ -366,6 +373,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         self.drain_messages(id);
         let Some(mut connection) = self.connections.remove(id) else { return };
         self.memory.held = self.memory.held.saturating_sub(connection.common.charged);
+        connection.common.observe(self.clock.now(), || Observed::Closed { reason: Some(reason) });
         self.deadlines.forget(id, connection.common.scheduled);
         if let Some(router) = &mut self.router {
             if router.addresses.get(&connection.remote()) == Some(&id) {

@@ -34,7 +34,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         };
         if let Some(datagram) = handshake {
             buf.push_datagram(&datagram.bytes);
-            connection.on_handshake_sent(datagram.bytes.len());
+            connection.on_handshake_sent(&datagram.bytes, now);
             return (Some(datagram.route()), true);
         }
         let mut env = Env {

@@ -24,8 +24,8 @@ use crate::proto::{Endpoint, Parts};
 use crate::reliability::StreamOpener;
 use crate::transport::{RecvBatch, Transport, UdpConfig, UdpTransport};
 use crate::{
-    ClientConfig, ClientProfile, ConfigError, ConnectError, ConnectToken, Identity, KeyLog, PreSharedKey,
-    ServerConfig, ServerProfile, TokenKeys,
+    ClientConfig, ClientProfile, ConfigError, ConnectError, ConnectToken, Identity, KeyLog, Observers,
+    PreSharedKey, ServerConfig, ServerProfile, TokenKeys,
 };
 
 /// Receive buffers of a client: one peer, little at a time, but joined trains.
@@ -177,6 +177,13 @@ macro_rules! setters {
             #[must_use]
             pub fn key_log(mut self, log: KeyLog) -> Self {
                 self.config.key_log = Some(log);
+                self
+            }
+
+            /// Sets who hears what happens inside connections.
+            #[must_use]
+            pub fn observers(mut self, observers: Observers) -> Self {
+                self.config.observers = Some(observers);
                 self
             }
 

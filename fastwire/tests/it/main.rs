@@ -3,6 +3,8 @@
 mod bad_lines;
 mod docs;
 mod duo;
+#[cfg(feature = "qlog")]
+mod event_log;
 mod extended;
 mod handshake;
 mod handshake_limits;

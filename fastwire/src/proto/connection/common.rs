@@ -10,9 +10,10 @@ use fastwire_reliability::{Bandwidth, Outcome};
 use smallvec::SmallVec;
 
 use super::path::Path;
-use super::pressure::Pressure;
+use super::pressure::{Flight, Pressure};
 use super::revival::Revival;
 use crate::config::CommonConfig;
+use crate::observe::{Observed, Observer};
 use crate::proto::Side;
 use crate::proto::handshake::client::{ClientHandshake, HandshakeDatagram};
 use crate::proto::id_map::IdMap;
@@ -132,6 +133,8 @@ pub(crate) struct Common<C, G> {
     pub(crate) sent_bandwidth: Bandwidth,
     pub(crate) received_bandwidth: Bandwidth,
     pub(crate) user_data: Option<Box<dyn Any + Send>>,
+    /// Hears what happens. Most connections have none.
+    pub(crate) observer: Option<Box<dyn Observer>>,
     /// The endpoint's books: the earliest entry in its deadline heap, and on which of its lists this is.
     pub(crate) scheduled: Option<Instant>,
     pub(crate) is_ready: bool,
@@ -172,6 +175,7 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
             sent_bandwidth: Bandwidth::new(now),
             received_bandwidth: Bandwidth::new(now),
             user_data: None,
+            observer: None,
             scheduled: None,
             is_ready: false,
             is_deliverable: false,
@@ -195,7 +199,42 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
         self.dismissals = told;
     }
 
-    pub(super) fn establish(&mut self, now: Instant, env: &mut Env<'_>) {
+    /// Tells the observer, if there is one.
+    #[inline]
+    pub(crate) fn observe<'a>(&mut self, now: Instant, what: impl FnOnce() -> Observed<'a>) {
+        if let Some(observer) = &mut self.observer {
+            observer.observe(now, &what());
+        }
+    }
+
+    /// Tells the controller, and the observer, what an acknowledgement or a time-out brought.
+    pub(super) fn on_outcome(&mut self, channels: &impl Flight, outcome: &Outcome, now: Instant) {
+        self.pressure.on_outcome(channels, outcome, now);
+        let Some(observer) = &mut self.observer else { return };
+        if outcome.lost_packets > 0 {
+            let (packets, bytes) = (outcome.lost_packets, outcome.lost_bytes);
+            observer.observe(now, &Observed::Lost { numbers: &outcome.lost_numbers, packets, bytes });
+        }
+        if let Some(event) = &outcome.congestion {
+            observer.observe(now, &Observed::Congestion { persistent: event.persistent });
+        }
+        if outcome.spurious > 0 {
+            observer.observe(now, &Observed::Spurious { packets: outcome.spurious });
+        }
+        if outcome.newly_acked_packets > 0 || outcome.lost_packets > 0 {
+            observer.observe(now, &Observed::Metrics(self.pressure.metrics(channels)));
+        }
+    }
+
+    /// The connection goes on over another path.
+    pub(super) fn on_migrated(&mut self, now: Instant) {
+        self.counters.migrations += 1;
+        let remote = self.path.remote;
+        self.observe(now, || Observed::Moved { remote });
+    }
+
+    pub(super) fn establish(&mut self, profile: crate::Profile, now: Instant, env: &mut Env<'_>) {
+        self.observe(now, || Observed::Established { profile });
         self.state = ConnectionState::Connected;
         self.established_at = Some(now);
         self.last_heard = now;
@@ -284,6 +323,7 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
         if self.farewell.text.is_empty() {
             self.farewell.text = error.to_string();
         }
+        self.observe(now, || Observed::Failed(&error));
         env.changes.push(Change::Failed(error));
         self.state = ConnectionState::Disconnecting;
         let closing =

@@ -30,7 +30,7 @@ use fastwire_congestion::{CongestionController, FirstRepeat};
 use fastwire_crypto::{Cipher, CipherSuite, KeyError};
 use fastwire_reliability::extended::{Incoming, Undelivered};
 use fastwire_reliability::{ChannelsConfig, ChannelsStats, PushError, ReceiveQuality, RecoveryProfile, Rtt};
-use fastwire_wire::{Features, FragmentFlags};
+use fastwire_wire::{CONTROL_PREFIX, ControlType, Features, FragmentFlags};
 
 use self::base::Base;
 use self::extended::Extended;
@@ -42,6 +42,7 @@ use super::handshake::offer::Offer;
 use super::session::{OpenedPacket, Session};
 use super::transmit::{Route, TransmitBuf};
 use crate::config::CommonConfig;
+use crate::observe::Observed;
 use crate::transport::{RecvMeta, SocketId};
 use crate::{ConnectionError, ConnectionState, ConnectionStats, DisconnectReason, SendError};
 
@@ -306,6 +307,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             _ => SendError::QueueFull(message.clone()),
         })?;
         self.common.counters.messages_sent += 1;
+        let bytes = message.len();
+        self.common.observe(now, || Observed::MessageQueued { channel, bytes });
         Ok(())
     }
 
@@ -317,8 +320,9 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         }
     }
 
-    pub(crate) fn on_delivered(&mut self) {
+    pub(crate) fn on_delivered(&mut self, channel: u8, bytes: usize, now: Instant) {
         self.common.counters.messages_received += 1;
+        self.common.observe(now, || Observed::MessageDelivered { channel, bytes });
     }
 
     pub(crate) fn on_undecodable(&mut self) {
@@ -335,7 +339,14 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         mode.is_some_and(|mode| mode.is_reliable())
     }
 
-    pub(crate) fn on_handshake_sent(&mut self, bytes: usize) {
+    pub(crate) fn on_handshake_sent(&mut self, datagram: &[u8], now: Instant) {
+        let bytes = datagram.len();
+        self.common.observe(now, || {
+            let kind = datagram.strip_prefix(&CONTROL_PREFIX).and_then(|payload| payload.first());
+            // Only the base profile's RESPONSE is sealed.
+            let kind = kind.and_then(|kind| ControlType::from_id(*kind)).unwrap_or(ControlType::Response);
+            Observed::HandshakeSent { kind, bytes }
+        });
         self.common.counters.bytes_sent += bytes as u64;
         self.common.counters.datagrams_sent += 1;
     }
@@ -371,7 +382,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         let rto = either!(&self.profile, it => it.channels.rto());
         self.common.retiring.push((old, now + rto * 3));
         self.common.owed.heartbeat = true;
-        self.common.counters.migrations += 1;
+        self.common.on_migrated(now);
         if let Profile::Extended(extended) = &mut self.profile {
             extended.on_rebound();
         }

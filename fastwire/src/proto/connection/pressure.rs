@@ -10,6 +10,8 @@ use fastwire_reliability::extended::ExtendedChannels;
 use fastwire_reliability::{Channels, Outcome, Quota, Rtt};
 use fastwire_wire::DEFAULT_MTU;
 
+use crate::observe::Metrics;
+
 /// What a controller has to know of the channels of either profile.
 pub(crate) trait Flight {
     /// Bytes and packets on their way.
@@ -68,6 +70,22 @@ impl<G: CongestionController> Pressure<G> {
         let window = self.controller.window();
         let of_bytes = |bytes: u64| u32::try_from(bytes / DEFAULT_MTU as u64).unwrap_or(u32::MAX);
         window.packets.or(window.bytes.map(of_bytes))
+    }
+
+    /// What is known of the path, for an observer.
+    pub(super) fn metrics(&self, channels: &impl Flight) -> Metrics {
+        let rtt = channels.rtt();
+        let (bytes_in_flight, packets_in_flight) = channels.in_flight();
+        Metrics {
+            rtt: rtt.smoothed(),
+            rtt_variance: rtt.variance(),
+            latest_rtt: rtt.latest(),
+            min_rtt: rtt.min(),
+            congestion_window: self.window_packets(),
+            bytes_in_flight,
+            packets_in_flight,
+            pacing_rate: self.controller.pacing_rate(),
+        }
     }
 
     /// When the pacer lets something go that it held back.

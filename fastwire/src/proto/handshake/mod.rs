@@ -6,7 +6,9 @@ pub(crate) mod extended;
 pub(crate) mod offer;
 pub(crate) mod pending;
 
-use fastwire_wire::{Challenge, Connect, Control, PacketFlags, PacketHeader, Reject, VersionMismatch};
+use fastwire_wire::{
+    Challenge, Connect, Control, ControlType, PacketFlags, PacketHeader, Reject, VersionMismatch,
+};
 
 /// A handshake packet that travels bare, with a header and no seal.
 #[derive(Debug)]
@@ -15,6 +17,18 @@ pub(crate) enum BareControl {
     Challenge(Challenge),
     VersionMismatch(VersionMismatch),
     Reject(Reject),
+}
+
+impl BareControl {
+    /// Which one it is.
+    pub(crate) fn kind(&self) -> ControlType {
+        match self {
+            BareControl::Connect(_) => ControlType::Connect,
+            BareControl::Challenge(_) => ControlType::Challenge,
+            BareControl::VersionMismatch(_) => ControlType::VersionMismatch,
+            BareControl::Reject(_) => ControlType::Reject,
+        }
+    }
 }
 
 /// Reads a datagram as a bare handshake packet. A sealed packet may look like one by chance, so where

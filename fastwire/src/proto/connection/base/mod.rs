@@ -14,11 +14,11 @@ use fastwire_wire::{DEFAULT_MTU, FragmentHeader, PacketHeader, WIRE_OVERHEAD};
 use self::send::Next;
 use super::common::{Common, Env};
 use super::path::Path;
-use crate::ConnectionError;
 use crate::config::CommonConfig;
 use crate::proto::session::Session;
 use crate::proto::transmit::Framing;
 use crate::transport::SocketId;
+use crate::{ConnectionError, Profile};
 
 pub(crate) use self::receive::opens;
 
@@ -86,7 +86,7 @@ impl<C: Cipher> Base<C> {
         self.next_connected = Some(now);
         self.channels.set_peer(Peer::Foreign);
         self.cut_to_fit(common);
-        common.establish(now, env);
+        common.establish(Profile::Base, now, env);
     }
 
     /// The framing of what we send, and with it the largest piece.
@@ -127,7 +127,7 @@ impl<C: Cipher> Base<C> {
     ) {
         env.outcome.clear();
         match self.channels.handle_timeout(now, env.outcome) {
-            Ok(()) => common.pressure.on_outcome(&self.channels, env.outcome, now),
+            Ok(()) => common.on_outcome(&self.channels, env.outcome, now),
             Err(GiveUp::MaxRetransmits { repeats, .. }) => {
                 common.fail(ConnectionError::MaxRetransmits(repeats), now, env);
             }

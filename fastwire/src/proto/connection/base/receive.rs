@@ -6,10 +6,11 @@ use bytes::{Bytes, BytesMut};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, OpenError};
 use fastwire_reliability::{Accepted, Peer};
-use fastwire_wire::{Control, FragmentHeader, PacketFlags, PacketHeader};
+use fastwire_wire::{Control, FragmentHeader, PacketFlags, PacketHeader, WIRE_OVERHEAD};
 use smallvec::SmallVec;
 
 use super::Base;
+use crate::observe::{Observed, PacketView};
 use crate::proto::Side;
 use crate::proto::connection::Receipt;
 use crate::proto::connection::common::{Change, Common, Counters, Env};
@@ -138,7 +139,7 @@ impl<C: Cipher> Base<C> {
                 common.on_other_network(self.path_mtu(), env.config, now);
             }
             common.path.move_to(meta.socket, meta.remote, bytes, now);
-            common.counters.migrations += 1;
+            common.on_migrated(now);
             env.changes.push(Change::Moved { from });
         }
     }
@@ -157,6 +158,7 @@ impl<C: Cipher> Base<C> {
             return;
         };
         let body = packet.slice(len..);
+        common.observe(now, || observed(header, &body, packet.len() + WIRE_OVERHEAD));
         if header.flags.contains(PacketFlags::CONTROL) {
             self.handle_control(common, now, meta, &header, &body, env);
         } else {
@@ -247,7 +249,7 @@ impl<C: Cipher> Base<C> {
         {
             common.path.on_acknowledged(first_sent);
         }
-        common.pressure.on_outcome(&self.channels, env.outcome, now);
+        common.on_outcome(&self.channels, env.outcome, now);
     }
 
     /// The peer has opened something of ours or finished the handshake.
@@ -256,6 +258,15 @@ impl<C: Cipher> Base<C> {
             session.confirmed();
         }
     }
+}
+
+/// A received packet as an observer sees it. `bytes`: sealed.
+fn observed(header: PacketHeader, body: &[u8], bytes: usize) -> Observed<'_> {
+    let is_fragment = header.flags.contains(PacketFlags::FRAGMENT);
+    let fragment = is_fragment.then(|| FragmentHeader::decode(body).ok()).flatten();
+    let payload = body.get(fragment.map_or(0, |(_, len)| len)..).unwrap_or_default();
+    let packet = PacketView::Base { header, fragment: fragment.map(|(fragment, _)| fragment), payload };
+    Observed::PacketReceived { packet, bytes }
 }
 
 /// Opens every packet of a datagram.

@@ -8,6 +8,7 @@ use fastwire_reliability::Outgoing;
 use fastwire_wire::{ControlType, FragmentHeader, PacketFlags, PacketHeader, WIRE_OVERHEAD};
 
 use super::Base;
+use crate::observe::{Observed, PacketView};
 use crate::proto::connection::common::{Common, Env};
 use crate::proto::transmit::{DatagramBuilder, Framing, Packet, Refused, TransmitBuf};
 use crate::{ConnectionError, ConnectionState};
@@ -45,7 +46,7 @@ impl<C: Cipher> Base<C> {
         let mut sent = 0u64;
         let mut more = false;
         while let Some(next) = self.next_within(common, allowance - sent, framing, now) {
-            match self.write(common, &mut builder, &next) {
+            match self.write(common, &mut builder, &next, now) {
                 Ok(Some(bytes)) => {
                     sent += bytes as u64;
                     self.on_packet_sent(common, next, bytes, now);
@@ -160,6 +161,7 @@ impl<C: Cipher> Base<C> {
         common: &mut Common<C, G>,
         builder: &mut DatagramBuilder<'_>,
         next: &Next,
+        now: Instant,
     ) -> Result<Option<usize>, Refused> {
         let kind_byte;
         let packet = match next {
@@ -190,7 +192,13 @@ impl<C: Cipher> Base<C> {
             (None, None) => None,
         };
         let Some(session) = session else { return Ok(None) };
-        builder.packet(&mut session.sealer, &packet).map(Some)
+        let bytes = builder.packet(&mut session.sealer, &packet)?;
+        let Packet { header, fragment, payload } = packet;
+        common.observe(now, || {
+            let packet = PacketView::Base { header, fragment, payload };
+            Observed::PacketSent { packet, bytes }
+        });
+        Ok(Some(bytes))
     }
 
     fn on_packet_sent<G: CongestionController>(

@@ -31,7 +31,7 @@ use crate::proto::entropy::Entropy;
 use crate::proto::handshake::extended::Agreed;
 use crate::proto::handshake::extended::client::Won;
 use crate::transport::RecvMeta;
-use crate::{ConnectionError, ConnectionState, DisconnectReason, StreamError};
+use crate::{ConnectionError, ConnectionState, DisconnectReason, Profile, StreamError};
 
 pub(crate) use self::ids::{Cid, is_ambiguous};
 
@@ -286,7 +286,7 @@ impl<C: Cipher> Extended<C> {
     ) {
         env.outcome.clear();
         match self.channels.handle_timeout(now, env.outcome) {
-            Ok(()) => common.pressure.on_outcome(&self.channels, env.outcome, now),
+            Ok(()) => common.on_outcome(&self.channels, env.outcome, now),
             Err(GiveUp::MaxRetransmits { repeats, .. }) => {
                 common.fail(ConnectionError::MaxRetransmits(repeats), now, env);
             }
@@ -429,7 +429,7 @@ impl<C: Cipher, G: CongestionController> super::Connection<C, G> {
         let (socket, remote) = won.path;
         common.path = Path::new(socket, remote);
         common.end_handshake(socket, extended.grace(), now, env);
-        common.establish(now, env);
+        common.establish(Profile::Extended, now, env);
         // the server reports the connection when something of ours opens
         common.owed.heartbeat = true;
         extended.receive_won(common, now, meta, datagram, (won.opened, won.number), env);

@@ -11,12 +11,13 @@ use fastwire_wire::extended::{Ack, Frame, Frames};
 
 use super::validation::{Move, Verdict, Way};
 use super::{Extended, Ids, id_len};
+use crate::observe::{Observed, PacketView};
 use crate::proto::Side;
 use crate::proto::connection::Receipt;
 use crate::proto::connection::common::{Change, Common, Env, Farewell};
 use crate::proto::handshake::extended::CONNECTED_PREFIX;
 use crate::transport::RecvMeta;
-use crate::{ConnectionError, ConnectionState};
+use crate::{ConnectionError, ConnectionState, Profile};
 
 /// An ACK covers 1024 numbers: a wake that brings more packets than this is acknowledged while it lasts (PROTOCOL B5).
 const MAX_UNACKNOWLEDGED: u32 = 512;
@@ -68,6 +69,8 @@ impl<C: Cipher> Extended<C> {
                 Receipt::Opened
             }
             Err(error) => {
+                let (replayed, bytes) = (matches!(error, OpenError::Replayed { .. }), datagram.len());
+                common.observe(now, || Observed::PacketDropped { replayed, bytes });
                 match error {
                     OpenError::Replayed { .. } => common.counters.replayed += 1,
                     _ => common.counters.forged += 1,
@@ -104,8 +107,12 @@ impl<C: Cipher> Extended<C> {
     ) {
         common.on_heard(now, opened.bytes);
         common.counters.packets_received += 1;
+        common.observe(now, || {
+            let packet = PacketView::Extended { number: opened.number, frames: plain };
+            Observed::PacketReceived { packet, bytes: opened.bytes as usize }
+        });
         if common.state == ConnectionState::Connecting && !self.awaits_verdict {
-            common.establish(now, env);
+            common.establish(Profile::Extended, now, env);
             self.issue_ids(env);
         }
         if common.side == Side::Server {
@@ -202,7 +209,7 @@ impl<C: Cipher> Extended<C> {
         self.channels
             .acknowledge(largest, delay, ack.bitmap, now, env.outcome)
             .map_err(|violation| violation.to_string())?;
-        common.pressure.on_outcome(&self.channels, env.outcome, now);
+        common.on_outcome(&self.channels, env.outcome, now);
         if self.mtu.on_data(env.outcome.newly_acked_packets, env.outcome.lost_packets, now) {
             tracing::debug!(remote = %common.path.remote, "large datagrams vanish: back to 1200 bytes");
         }
@@ -253,7 +260,7 @@ impl<C: Cipher> Extended<C> {
         if moving.active {
             common.path.move_to(to.socket, to.remote, bytes, now);
             common.path.source = to.source;
-            common.counters.migrations += 1;
+            common.on_migrated(now);
             self.channels.requeue_in_flight();
         }
         self.moving = Some(Box::new(moving));
@@ -275,7 +282,7 @@ impl<C: Cipher> Extended<C> {
                 if !active {
                     common.path.move_to(to.socket, to.remote, 0, now);
                     common.path.source = to.source;
-                    common.counters.migrations += 1;
+                    common.on_migrated(now);
                     self.channels.requeue_in_flight();
                 }
                 if !port_only {

@@ -11,6 +11,7 @@ use fastwire_wire::extended::{Ack, Disconnect, Frame};
 
 use super::validation::{PATH_DATAGRAM, Way};
 use super::{Extended, Ids, skip_after};
+use crate::observe::{Observed, PacketView};
 use crate::proto::connection::common::{Common, Env};
 use crate::proto::handshake::client::HandshakeDatagram;
 use crate::proto::handshake::extended::connected_prefix;
@@ -91,7 +92,7 @@ impl<C: Cipher> Extended<C> {
         self.channels.begin_packet();
         self.put_ack(&mut plain, now);
         let len = self.header_len() + plain.len + TAG_LEN;
-        self.seal(&mut buf, size, len, now).ok()?;
+        self.seal(common, &mut buf, size, len, now).ok()?;
         let way = Way::current(&common.path);
         let bytes = buf.transmit(route(way)).contents.to_vec();
         common.on_transmit(bytes.len() as u64, 1, now);
@@ -232,7 +233,7 @@ impl<C: Cipher> Extended<C> {
             return Ok(0);
         }
         let len = header + plain.len + TAG_LEN;
-        self.seal(buf, size, len, now)?;
+        self.seal(common, buf, size, len, now)?;
         if eliciting {
             common.owed.heartbeat = false;
             common.pressure.on_sent(&self.channels, len, now);
@@ -262,8 +263,9 @@ impl<C: Cipher> Extended<C> {
     }
 
     /// Seals the datagram just opened, whose packet has `len` bytes, and enters it in the books of loss recovery.
-    fn seal(
+    fn seal<G: CongestionController>(
         &mut self,
+        common: &mut Common<C, G>,
         buf: &mut TransmitBuf,
         size: usize,
         len: usize,
@@ -271,6 +273,8 @@ impl<C: Cipher> Extended<C> {
     ) -> Result<u64, Exhausted> {
         let id_len = self.header_len() - PN_LEN;
         let packet = buf.open_datagram(size).get_mut(..len).ok_or(Exhausted)?;
+        let number = self.sealer.next_number();
+        common.observe(now, || sent(number, packet, id_len + PN_LEN, len));
         let Ok(number) = self.sealer.seal(packet, id_len) else {
             self.channels.abandon_packet();
             return Err(Exhausted);
@@ -291,7 +295,7 @@ impl<C: Cipher> Extended<C> {
         env: &mut Env<'_>,
     ) -> Result<(), Exhausted> {
         let on_path = way.remote == common.path.remote;
-        let sent = self.write_lone(frame, PATH_DATAGRAM, None, now, buf, env)?;
+        let sent = self.write_lone(common, frame, (PATH_DATAGRAM, None), now, buf, env)?;
         common.counters.packets_sent += 1;
         if on_path {
             common.on_transmit(sent as u64, 1, now);
@@ -303,11 +307,11 @@ impl<C: Cipher> Extended<C> {
     }
 
     /// A packet of one frame that is not repeated, padded to `pad_to` bytes if that is more. Gives its bytes.
-    fn write_lone(
+    fn write_lone<G: CongestionController>(
         &mut self,
+        common: &mut Common<C, G>,
         frame: &Frame<'_>,
-        pad_to: usize,
-        probe: Option<ControlFrame>,
+        (pad_to, probe): (usize, Option<ControlFrame>),
         now: Instant,
         buf: &mut TransmitBuf,
         env: &mut Env<'_>,
@@ -320,7 +324,7 @@ impl<C: Cipher> Extended<C> {
         if let Some(probe) = probe {
             self.channels.carry(probe);
         }
-        self.seal(buf, size, size, now)?;
+        self.seal(common, buf, size, size, now)?;
         Ok(size)
     }
 
@@ -346,6 +350,10 @@ impl<C: Cipher> Extended<C> {
         frame.encode(body, false).map_err(|_| Exhausted)?;
         self.channels.begin_packet();
         self.channels.carry(ControlFrame::Connected);
+        let number = self.sealer.next_number();
+        common.observe(now, || {
+            sent(number, packet.get(..size - prefix.len()).unwrap_or_default(), PN_LEN, size)
+        });
         let Ok(number) = self.sealer.seal(packet, 0) else {
             self.channels.abandon_packet();
             return Err(Exhausted);
@@ -367,7 +375,7 @@ impl<C: Cipher> Extended<C> {
         env: &mut Env<'_>,
     ) -> Result<(), Exhausted> {
         let probe = ControlFrame::MtuProbe(size as u16);
-        let sent = self.write_lone(&Frame::Ping, size, Some(probe), now, buf, env)?;
+        let sent = self.write_lone(common, &Frame::Ping, (size, Some(probe)), now, buf, env)?;
         self.mtu.on_probe_sent(size, self.grace(), now);
         common.counters.packets_sent += 1;
         common.on_transmit(sent as u64, 1, now);
@@ -427,6 +435,12 @@ impl<C: Cipher> Extended<C> {
             Ids::Given(given) => given.current.len() + PN_LEN,
         }
     }
+}
+
+/// A packet about to be sealed as an observer sees it. `header`: its id and number; `bytes`: of its datagram.
+fn sent(number: u64, packet: &[u8], header: usize, bytes: usize) -> Observed<'_> {
+    let frames = packet.get(header..packet.len().saturating_sub(TAG_LEN)).unwrap_or_default();
+    Observed::PacketSent { packet: PacketView::Extended { number, frames }, bytes }
 }
 
 fn route(way: Way) -> Route {
