@@ -79,6 +79,9 @@ pub struct ServerConfig {
     pub require_token: bool,
     /// Ask the application before a client is let in. Default off.
     pub authorize: bool,
+    /// Let handshakes and connection ids look like noise to whoever does not know the server's key. Default off. Needs
+    /// `identity`; clients need `veil` too. Hides, and protects nothing that is not protected without it.
+    pub veil: bool,
     /// Where the secrets of connections are told, for tools that decrypt captures. Default nowhere. **Who has them reads
     /// everything.**
     pub key_log: Option<KeyLog>,
@@ -118,6 +121,7 @@ impl Default for ServerConfig {
             token_keys: None,
             require_token: false,
             authorize: false,
+            veil: false,
             key_log: None,
             connection_ids: Arc::new(RandomIds),
             observers: None,
@@ -181,6 +185,8 @@ pub struct ClientConfig {
     pub auth: Bytes,
     /// Send `auth` even to a server that proves nothing. Default off.
     pub auth_to_anyone: bool,
+    /// As [`ServerConfig::veil`]. Needs `pinned`.
+    pub veil: bool,
     /// As [`ServerConfig::key_log`].
     pub key_log: Option<KeyLog>,
     /// As [`ServerConfig::observers`].
@@ -217,6 +223,7 @@ impl Default for ClientConfig {
             connect_token: None,
             auth: Bytes::new(),
             auth_to_anyone: false,
+            veil: false,
             key_log: None,
             observers: None,
             limits: server.limits,
@@ -246,6 +253,9 @@ pub struct Limits {
     /// Connections of the extended profile whose client has not yet been heard under its keys; the oldest makes room.
     /// Default 1024, at least 1.
     pub half_open_connections: usize,
+    /// Nonces of veiled handshake datagrams that are kept in a generation of 180 s, of two; when there are more, the older
+    /// generation goes. Default 65 536, at least 16.
+    pub veil_nonces: usize,
     /// Bytes of messages a connection may hold for sending, unacknowledged ones included. Default 4 MiB, at least 1 MiB.
     pub send_queue_bytes: usize,
     /// Messages a connection may hold for sending. Default 65 536, at least 16.
@@ -287,6 +297,7 @@ impl Default for Limits {
             key_agreements_per_address: 100,
             key_agreements_per_site: 1000,
             half_open_connections: 1024,
+            veil_nonces: 65_536,
             send_queue_bytes: 4 << 20,
             send_queue_messages: 65_536,
             receive_budget: 4 << 20,
@@ -316,6 +327,7 @@ impl Limits {
         at_least("limits.key_agreements_per_address", per_address, 1, "at least 1")?;
         at_least("limits.key_agreements_per_site", self.key_agreements_per_site as usize, 1, "at least 1")?;
         at_least("limits.half_open_connections", self.half_open_connections, 1, "at least 1")?;
+        at_least("limits.veil_nonces", self.veil_nonces, 16, "at least 16")?;
         if let Some(budget) = self.extended_receive_budget {
             at_least("limits.extended_receive_budget", budget, 64 << 10, "at least 65536 bytes")?;
         }

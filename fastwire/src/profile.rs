@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastwire_crypto::extended::short_hash;
+use fastwire_crypto::extended::{VeilKeys, short_hash};
 use fastwire_crypto::{CipherSuite, PublicKey};
 use fastwire_reliability::ChannelLayout;
 use fastwire_wire::extended::Params;
@@ -125,6 +125,8 @@ pub(crate) struct ExtendedConfig {
     pub(crate) authorize: bool,
     /// Server: which ids clients use.
     pub(crate) ids: Arc<dyn ConnectionIdGenerator>,
+    /// Handshakes and ids look like noise.
+    pub(crate) veil: Option<Arc<VeilKeys>>,
 }
 
 impl ExtendedConfig {
@@ -137,10 +139,26 @@ impl ExtendedConfig {
                 why: "without a key no connect token opens; set token_keys",
             });
         }
+        if config.veil && config.identity.is_none() {
+            return Err(ConfigError::Contradiction {
+                field: "veil",
+                other: "identity",
+                why: "the veil is made of the key that clients pin; set identity",
+            });
+        }
+        let sample = config.connection_ids.generate([0x55; 8]);
+        if config.veil && config.connection_ids.destination(&sample).is_some() {
+            return Err(ConfigError::Contradiction {
+                field: "veil",
+                other: "connection_ids",
+                why: "nobody can route by ids behind the veil; use RandomIds",
+            });
+        }
         let demand = first_set(&[
             ("psk", config.psk.is_some()),
             ("require_token", config.require_token),
             ("authorize", config.authorize),
+            ("veil", config.veil),
         ]);
         let (spoken, base) = match (config.profile, demand) {
             (ServerProfile::Auto, None) => (BY_DEFAULT, true),
@@ -158,6 +176,7 @@ impl ExtendedConfig {
             require_token: config.require_token,
             authorize: config.authorize,
             ids: Arc::clone(&config.connection_ids),
+            veil: veil_of(config.identity.as_ref().filter(|_| config.veil).map(Identity::public_key)),
             ..Self::common(&config.channel_layout, &config.cipher_preference, config.mtu, &config.limits)
         };
         extended.resolved(spoken, base, config.connection_timeout, &config.channel_layout)
@@ -176,6 +195,13 @@ impl ExtendedConfig {
                 other: "pinned",
                 why: "anybody could be the server that reads it; pin the server's key, set psk or connect_token, \
                       or say auth_to_anyone",
+            });
+        }
+        if config.veil && config.pinned.is_none() {
+            return Err(ConfigError::Contradiction {
+                field: "veil",
+                other: "pinned",
+                why: "the veil is made of the server's key; pin it",
             });
         }
         let demand = first_set(&[
@@ -198,6 +224,7 @@ impl ExtendedConfig {
             pinned: config.pinned,
             token: config.connect_token.clone(),
             auth: config.auth.clone(),
+            veil: veil_of(config.pinned.filter(|_| config.veil)),
             ..Self::common(&config.channel_layout, &config.cipher_preference, config.mtu, &config.limits)
         };
         extended.resolved(spoken, base, config.connection_timeout, &config.channel_layout)
@@ -230,6 +257,7 @@ impl ExtendedConfig {
             require_token: false,
             authorize: false,
             ids: Arc::new(RandomIds),
+            veil: None,
         }
     }
 
@@ -270,6 +298,11 @@ impl ExtendedConfig {
     pub(crate) fn client_psk(&self) -> Option<&PreSharedKey> {
         self.token.as_ref().map(ConnectToken::psk).or(self.psk.as_ref())
     }
+}
+
+fn veil_of(server_key: Option<PublicKey>) -> Option<Arc<VeilKeys>> {
+    // No 32 bytes are refused.
+    server_key.and_then(|key| VeilKeys::new(key.as_bytes()).ok()).map(Arc::new)
 }
 
 /// Receive budget and largest message, in KiB (PROTOCOL B2).
@@ -350,6 +383,31 @@ mod tests {
         assert!(server(|config| config.require_token = true).is_err(), "no token would open");
         let both = server(|config| (config.profile, config.authorize) = (ServerProfile::Both, true));
         assert!(matches!(both, Err(ConfigError::Contradiction { field: "authorize", .. })), "{both:?}");
+    }
+
+    #[test]
+    fn the_veil_needs_the_servers_key_on_both_sides() {
+        let unpinned = client(|config| config.veil = true);
+        assert!(matches!(unpinned, Err(ConfigError::Contradiction { field: "veil", .. })), "{unpinned:?}");
+        let key = PublicKey::from_bytes([1; 32]);
+        assert_eq!(client(|config| (config.veil, config.pinned) = (true, Some(key))), Ok((true, false)));
+        let unknown = server(|config| config.veil = true);
+        assert!(matches!(unknown, Err(ConfigError::Contradiction { field: "veil", .. })), "{unknown:?}");
+        let identity = Identity::from_secret([1; 32]);
+        let routed = server(|config| {
+            (config.veil, config.identity) = (true, Some(identity.clone()));
+            let here = crate::IdDestination { server: 1, shard: 2 };
+            config.connection_ids = Arc::new(crate::RoutableIds::new(here));
+        });
+        assert!(matches!(routed, Err(ConfigError::Contradiction { other: "connection_ids", .. })), "{routed:?}");
+        assert_eq!(
+            server(|config| (config.veil, config.identity) = (true, Some(identity.clone()))),
+            Ok((true, false))
+        );
+        let both = server(|config| {
+            (config.veil, config.identity, config.profile) = (true, Some(identity), ServerProfile::Both);
+        });
+        assert!(matches!(both, Err(ConfigError::Contradiction { field: "veil", .. })), "{both:?}");
     }
 
     #[test]

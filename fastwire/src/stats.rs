@@ -119,6 +119,10 @@ pub struct EndpointStats {
     pub tokens_refused: u64,
     /// Of these, the ones that did not open under the keys agreed.
     pub responses_forged: u64,
+    /// Veiled handshake datagrams that were late, early, or had come before.
+    pub veiled_stale: u64,
+    /// Times a message was not compressed because it had just been, for another connection.
+    pub compressions_shared: u64,
     /// Connections established.
     pub connections_established: u64,
     /// Connections ended.

@@ -22,6 +22,7 @@ mod spoofed_moves;
 mod survival;
 mod use_cases;
 mod vectors;
+mod veil;
 mod volume;
 mod wraparounds;
 
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(middleman::Middleman),
         Box::new(spoofed_moves::SpoofedMoves),
         Box::new(nonces::Nonces),
+        Box::new(veil::Noise),
         Box::new(rule_breakers::RuleBreakers),
         Box::new(vectors::StandardVectors),
         Box::new(mutation::Mutation),

@@ -60,11 +60,17 @@ impl Cores {
         let mut rng = Rng::new(seed ^ 0x63_6f_72_65);
         let mut entropy = || std::array::from_fn(|_| rng.next_u64() as u8);
         let told = |error: fastwire::ConfigError| error.to_string();
+        let (mut server, mut client) = (
+            Endpoint::server(server, parts()?, entropy(), now).map_err(told)?,
+            Endpoint::client(client, parts()?, entropy(), now).map_err(told)?,
+        );
+        server.set_unix_time(now, 1_800_000_000);
+        client.set_unix_time(now, 1_800_000_000);
         Ok(Self {
             start: now,
             now,
-            server: Endpoint::server(server, parts()?, entropy(), now).map_err(told)?,
-            client: Endpoint::client(client, parts()?, entropy(), now).map_err(told)?,
+            server,
+            client,
             at_server: Vec::new(),
             at_client: Vec::new(),
             flights: BTreeMap::new(),

@@ -5,12 +5,14 @@ mod mask;
 mod schedule;
 mod short;
 mod token;
+mod veil;
 
 pub use cookie::{COOKIE_LEN, CookieKey};
 pub use mask::HeaderMask;
 pub use schedule::{DirectionSecret, Exporter, ExtendedKeys, HandshakeKeys, Transcript};
 pub use short::{PN_LEN, ShortOpened, ShortOpener, ShortSealer};
 pub use token::{TOKEN_LEN, TOKEN_NONCE, TOKEN_PLAINTEXT, open_token, seal_token, token_expiry};
+pub use veil::{Unveiled, VEIL_NONCE, VEIL_OVERHEAD, VeilKeys};
 
 use sha2::{Digest, Sha256};
 

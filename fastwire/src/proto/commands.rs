@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fastwire_compress::{Algorithm, Compressed, Compressor, Encoding};
+use fastwire_compress::{Algorithm, Compressed, Compressor, Encoding, Method};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, CipherSuite, KeyPair, PublicKey};
 use fastwire_reliability::ReceiveQuality;
@@ -112,30 +112,54 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let method = connection.compression();
         let may_compress = may_compress && !self.config.uncompressed_channels.contains(&channel);
         let method = method.filter(|method| may_compress && method.algorithm != Algorithm::None);
-        let mut content = FragmentFlags::EMPTY;
-        let mut wire = None;
-        if let Some(method) = method {
-            self.scratch.clear();
-            // What cannot be compressed travels as it is.
-            if let Ok(Compressed::Smaller(encoding, _)) =
-                self.parts.compressor.compress(method, &message, &mut self.scratch)
-            {
-                content = match encoding {
-                    Encoding::Zstd => FragmentFlags::COMPRESSED | FragmentFlags::ZSTD,
-                    _ => FragmentFlags::COMPRESSED,
-                };
-                wire = Some(self.pool.copy(&self.scratch).freeze());
-            }
-        }
+        let wire = method.and_then(|method| self.compress(method, &message));
         let mut result = Err(SendError::ConnectionClosed);
         let compressed = wire.is_some();
-        let wire = wire.unwrap_or_else(|| message.clone());
+        let (wire, content) = wire.unwrap_or_else(|| (message.clone(), FragmentFlags::EMPTY));
         self.with_connection(id, |connection, _| result = connection.enqueue(&wire, channel, content, now));
         // The caller gets back what it gave, not what would have travelled.
         match result {
             Err(SendError::QueueFull(_)) if compressed => Err(SendError::QueueFull(message)),
             other => other,
         }
+    }
+
+    /// How a message travels, if not as it is. What was just compressed for another connection is not compressed again.
+    fn compress(&mut self, method: Method, message: &Bytes) -> Option<(Bytes, FragmentFlags)> {
+        if let Some(wire) = self.compressions.find(method, message) {
+            self.stats.compressions_shared += 1;
+            return wire;
+        }
+        self.scratch.clear();
+        // What cannot be compressed travels as it is.
+        let compressed = self.parts.compressor.compress(method, message, &mut self.scratch);
+        let wire = match compressed {
+            Ok(Compressed::Smaller(encoding, _)) => {
+                let content = match encoding {
+                    Encoding::Zstd => FragmentFlags::COMPRESSED | FragmentFlags::ZSTD,
+                    _ => FragmentFlags::COMPRESSED,
+                };
+                Some((self.pool.copy(&self.scratch).freeze(), content))
+            }
+            _ => None,
+        };
+        self.compressions.remember(method, message.clone(), wire.clone());
+        wire
+    }
+
+    /// Queues one message for several connections: compressed once, its bytes shared, sealed for each. Gives those it was not
+    /// queued for, and why.
+    pub fn broadcast(
+        &mut self,
+        now: Instant,
+        ids: impl IntoIterator<Item = ConnectionId>,
+        data: impl Payload,
+        channel: u8,
+    ) -> Vec<(ConnectionId, SendError)> {
+        let now = self.clock.advance(now);
+        let message = data.into_bytes(&mut self.pool);
+        let send = |id| Some((id, self.send_bytes(now, id, message.clone(), channel, true).err()?));
+        ids.into_iter().filter_map(send).collect()
     }
 
     /// Lets a client in that [`Event::Authorize`](crate::Event::Authorize) told of.
@@ -443,12 +467,15 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
     }
 
-    /// Tells a server what time it is, in seconds since 1970, for the expiry of connect tokens. Needed again after a gap in
-    /// driving it, which its own clock does not count. Without it no token is good.
+    /// Tells what time it is, in seconds since 1970: a server for the expiry of connect tokens, and either end for the veil. Needed
+    /// again after a gap in driving it, which its own clock does not count. Without it no token and no veiled handshake is good.
     pub fn set_unix_time(&mut self, now: Instant, seconds: u64) {
         let now = self.clock.advance(now);
         if let Some(router) = &mut self.router {
             router.gate.set_unix_time(seconds, now);
+        }
+        if let Some(veil) = &mut self.veil {
+            veil.set_unix_time(seconds, now);
         }
     }
 

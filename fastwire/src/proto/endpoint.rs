@@ -20,8 +20,10 @@ use super::entropy::Entropy;
 use super::handshake::client::{HandshakeDatagram, SocketRequest};
 use super::memory::Memory;
 use super::router::Router;
+use super::shared::Compressions;
 use super::slab::Slab;
 use super::transmit::TransmitBuf;
+use super::veil::Veil;
 use super::{Side, client};
 use crate::config::{ClientConfig, CommonConfig, ServerConfig};
 use crate::identity::Identity;
@@ -54,6 +56,8 @@ pub struct Endpoint<C, Z, G> {
     pub(super) home: SocketId,
     /// The next socket a client opens.
     pub(super) next_socket: u32,
+    /// What hides handshakes, where that is configured.
+    pub(super) veil: Option<Veil>,
     pub(super) deadlines: Deadlines,
     /// Connections that may have something to send.
     pub(super) ready: VecDeque<ConnectionId>,
@@ -67,6 +71,7 @@ pub struct Endpoint<C, Z, G> {
     pub(super) outcome: Outcome,
     pub(super) changes: Vec<Change>,
     pub(super) scratch: Vec<u8>,
+    pub(super) compressions: Compressions,
     pub(super) pool: ChunkPool,
     pub(super) stats: EndpointStats,
     pub(super) memory: Memory,
@@ -118,8 +123,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         seed: [u8; 32],
         now: Instant,
     ) -> Self {
+        let veil = config.extended.veil.clone();
+        let veil = veil.map(|keys| Veil::new(keys, config.limits.veil_nonces, now));
         Self {
             config,
+            veil,
             side,
             parts,
             clock: Clock::new(now),
@@ -138,6 +146,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             outcome: Outcome::default(),
             changes: Vec::new(),
             scratch: Vec::new(),
+            compressions: Compressions::default(),
             pool: ChunkPool::new(),
             stats: EndpointStats::default(),
             memory: Memory::default(),
@@ -231,6 +240,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 return Some(buf.transmit(route));
             }
         }
+        self.compressions.clear();
         None
     }
 

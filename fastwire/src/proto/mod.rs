@@ -30,9 +30,11 @@ mod router;
 mod routing;
 mod sending;
 mod session;
+mod shared;
 mod slab;
 mod streams;
 mod transmit;
+mod veil;
 
 pub use self::commands::RebindError;
 pub use self::endpoint::{Endpoint, Parts};

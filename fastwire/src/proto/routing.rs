@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use fastwire_compress::Compressor;
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, CipherSuites, PublicKey};
-use fastwire_wire::{CONTROL_PREFIX, Control, ControlType, PacketHeader};
+use fastwire_wire::{CONTROL_PREFIX, Connect, Control, ControlType, PacketHeader};
 
 use super::connection::{Receipt, opens};
 use super::handshake::client::HandshakeDatagram;
@@ -16,6 +16,7 @@ use super::handshake::extended::server::ResponseOutcome;
 use super::handshake::{BareControl, looks_bare, parse_bare};
 use super::router::{Arrival, server_full};
 use super::session::Session;
+use super::veil::Lifted;
 use super::{Endpoint, Side, client};
 use crate::transport::RecvMeta;
 use crate::{ConnectionId, DisconnectReason, Event};
@@ -26,6 +27,9 @@ const MAX_WAITING_ANSWERS: usize = 1024;
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// A server's datagram: by address, then as a handshake under way, then by token, then as CONNECT.
     pub(super) fn route_to_connection(&mut self, now: Instant, meta: &RecvMeta, datagram: BytesMut) {
+        if self.veil.is_some() {
+            return self.route_veiled(now, meta, datagram);
+        }
         let Some(router) = &mut self.router else { return };
         // Most datagrams: an id of ours leads to its connection at once, and nobody else can want them.
         if let Some(id) = datagram.first_chunk().and_then(|id| router.ids.get(id).copied()) {
@@ -58,33 +62,63 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             }
         }
         match bare {
-            Some(BareControl::Connect(connect)) => {
-                if let Some(id) = known {
-                    // Whoever asks may be the silent peer itself, and the CHALLENGE alone would make it give up.
-                    self.with_connection(id, |connection, _| connection.on_asked_after());
-                }
-                let late = known.and_then(|id| self.connections.get(id));
-                if late.is_some_and(|connection| connection.began_with(&connect.public_key)) {
-                    self.stats.connects_received += 1;
-                    return;
-                }
-                let Some(router) = &mut self.router else { return };
-                let books = (&mut self.entropy, &mut self.stats);
-                let arrival = Arrival { meta, len: datagram.len(), now };
-                let answer = router.handle_connect(
-                    connect,
-                    &datagram,
-                    arrival,
-                    self.connections.len(),
-                    &self.config,
-                    books,
-                );
-                if let Some(answer) = answer {
-                    self.answer(answer);
-                }
-            }
+            Some(BareControl::Connect(connect)) => self.handle_connect(now, meta, connect, &datagram, known),
             _ if looks_bare(&datagram) => self.stats.malformed_handshakes += 1,
             _ => self.stats.unroutable += 1,
+        }
+    }
+
+    /// A datagram to a server behind a veil: by the id in it, else as a veiled handshake, else nothing.
+    fn route_veiled(&mut self, now: Instant, meta: &RecvMeta, mut datagram: BytesMut) {
+        let (Some(veil), Some(router)) = (&mut self.veil, &self.router) else { return };
+        if let Some(cid) = veil.id_of(&datagram)
+            && let Some(id) = router.ids.get(&cid).copied()
+        {
+            if let Some(masked) = datagram.first_chunk_mut() {
+                *masked = cid;
+            }
+            self.offer(id, now, meta, datagram, None, true);
+            return;
+        }
+        let inner = match veil.lift(&datagram, now) {
+            Lifted::Nothing => return self.stats.unroutable += 1,
+            Lifted::Stale => return self.stats.veiled_stale += 1,
+            Lifted::Handshake(inner) => inner,
+        };
+        if is_response(&inner) {
+            return self.handle_response(now, meta, &inner);
+        }
+        match parse_bare(&inner) {
+            Some(BareControl::Connect(connect)) => self.handle_connect(now, meta, connect, &inner, None),
+            _ => self.stats.malformed_handshakes += 1,
+        }
+    }
+
+    /// CONNECT, beside the connection `known` of that address if there is one.
+    fn handle_connect(
+        &mut self,
+        now: Instant,
+        meta: &RecvMeta,
+        connect: Connect,
+        datagram: &[u8],
+        known: Option<ConnectionId>,
+    ) {
+        if let Some(id) = known {
+            // Whoever asks may be the silent peer itself, and the CHALLENGE alone would make it give up.
+            self.with_connection(id, |connection, _| connection.on_asked_after());
+        }
+        let late = known.and_then(|id| self.connections.get(id));
+        if late.is_some_and(|connection| connection.began_with(&connect.public_key)) {
+            self.stats.connects_received += 1;
+            return;
+        }
+        let Some(router) = &mut self.router else { return };
+        let books = (&mut self.entropy, &mut self.stats);
+        let arrival = Arrival { meta, len: datagram.len(), now };
+        let connections = self.connections.len();
+        let answer = router.handle_connect(connect, datagram, arrival, connections, &self.config, books);
+        if let Some(answer) = answer {
+            self.answer(answer);
         }
     }
 
@@ -222,7 +256,17 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
     /// A client's datagram: for the connection whose server sent it.
     pub(super) fn route_to_client(&mut self, now: Instant, meta: &RecvMeta, mut datagram: BytesMut) {
-        let bare = parse_bare(&datagram);
+        let bare = if self.veil.is_none() {
+            parse_bare(&datagram)
+        } else {
+            match self.lift(now, datagram) {
+                Some((lifted, bare)) => {
+                    datagram = lifted;
+                    bare
+                }
+                None => return,
+            }
+        };
         let ids: smallvec::SmallVec<[ConnectionId; 2]> = self.connections.ids().collect();
         for &id in &ids {
             let Some(connection) = self.connections.get(id) else { continue };
@@ -244,6 +288,34 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             Some(bare) => client::handle_bare(self, &ids, (bare, &datagram), meta, now),
             None if client::handle_unopened(self, &ids, datagram, meta, now) => {}
             None => self.stats.unroutable += 1,
+        }
+    }
+
+    /// A client behind a veil: what a datagram is, if it is anything. The veil is looked for only as long as a handshake may be
+    /// under way; all else is for the connection.
+    fn lift(&mut self, now: Instant, datagram: BytesMut) -> Option<(BytesMut, Option<BareControl>)> {
+        let connections = &self.connections;
+        let expected =
+            connections.ids().filter_map(|id| connections.get(id)).any(|c| c.expects_handshake(now));
+        let lifted = match self.veil.as_mut().filter(|_| expected) {
+            Some(veil) => veil.lift(&datagram, now),
+            None => Lifted::Nothing,
+        };
+        match lifted {
+            Lifted::Handshake(inner) => {
+                let bare = parse_bare(&inner);
+                Some((inner, bare))
+            }
+            Lifted::Stale => {
+                self.stats.veiled_stale += 1;
+                None
+            }
+            // Nobody of ours sends it bare.
+            Lifted::Nothing if looks_bare(&datagram) => {
+                self.stats.unroutable += 1;
+                None
+            }
+            Lifted::Nothing => Some((datagram, None)),
         }
     }
 

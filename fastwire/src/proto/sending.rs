@@ -33,8 +33,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             }),
         };
         if let Some(datagram) = handshake {
-            buf.push_datagram(&datagram.bytes);
-            connection.on_handshake_sent(&datagram.bytes, now);
+            let veiled =
+                self.veil.as_ref().and_then(|veil| veil.cover(&datagram.bytes, &mut self.entropy, now));
+            buf.push_datagram(veiled.as_deref().unwrap_or(&datagram.bytes));
+            connection.on_handshake_sent(&datagram.bytes, buf.len(), now);
             return (Some(datagram.route()), true);
         }
         let mut env = Env {
@@ -46,6 +48,15 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             may_move: false,
         };
         let (route, more) = connection.transmit(now, buf, &mut env);
+        // CONNECTED travels alone.
+        if let Some(veil) = self.veil.as_ref().filter(|_| buf.segments() == 1)
+            && let Some(veiled) = veil.cover(buf.contents(), &mut self.entropy, now)
+        {
+            let more = veiled.len().saturating_sub(buf.len());
+            buf.clear();
+            buf.push_datagram(&veiled);
+            connection.common.counters.bytes_sent += more as u64;
+        }
         self.apply_changes(id);
         self.account(id);
         (route, more)
@@ -56,9 +67,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         answer: &HandshakeDatagram,
         buf: &'b mut TransmitBuf,
     ) -> Transmit<'b> {
-        buf.push_datagram(&answer.bytes);
+        let now = self.clock.now();
+        let veiled = self.veil.as_ref().and_then(|veil| veil.cover(&answer.bytes, &mut self.entropy, now));
+        buf.push_datagram(veiled.as_deref().unwrap_or(&answer.bytes));
         self.stats.datagrams_sent += 1;
-        self.stats.bytes_sent += answer.bytes.len() as u64;
+        self.stats.bytes_sent += buf.len() as u64;
         buf.transmit(answer.route())
     }
 

@@ -81,6 +81,11 @@ impl TransmitBuf {
         self.len
     }
 
+    /// What was filled in.
+    pub(crate) fn contents(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
     /// How large the next datagram may be, given the largest the path takes; `None` when the train is full.
     pub(crate) fn room(&self, max_datagram: usize) -> Option<usize> {
         if self.segments == 0 {
@@ -146,7 +151,7 @@ impl TransmitBuf {
     pub(crate) fn transmit(&self, route: Route) -> Transmit<'_> {
         let Route { socket, remote, source } = route;
         let segment_size = (self.segments > 1).then_some(self.segment_size);
-        let contents = self.bytes.get(..self.len).unwrap_or_default();
+        let contents = self.contents();
         Transmit { segment_size, source, ..Transmit::new(socket, remote, contents) }
     }
 }

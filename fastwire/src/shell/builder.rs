@@ -231,6 +231,14 @@ impl Default for ClientBuilder {
 }
 
 impl<C, Z, G> ServerBuilder<C, Z, G> {
+    /// Lets handshakes and connection ids look like noise to whoever does not know the server's key. Needs an
+    /// [identity](Self::identity); its clients need [`ClientBuilder::veil`].
+    #[must_use]
+    pub fn veil(mut self) -> Self {
+        self.config.veil = true;
+        self
+    }
+
     /// Sets who the server is: the key pair whose public half clients may [pin](ClientBuilder::pin).
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
@@ -269,6 +277,14 @@ impl<C, Z, G> ServerBuilder<C, Z, G> {
 }
 
 impl<C, Z, G> ClientBuilder<C, Z, G> {
+    /// Lets the handshake and connection ids look like noise to whoever does not know the server's key, which must be
+    /// [pinned](Self::pin). For a server that does the same.
+    #[must_use]
+    pub fn veil(mut self) -> Self {
+        self.config.veil = true;
+        self
+    }
+
     /// Accepts no server but the one with this key, and no profile but the extended one.
     ///
     /// ```

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use super::link::{Command, Hub, Link, Order, Pending};
 use crate::transport::ChunkPool;
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, SendError, ServerHealth,
+    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, Profile, SendError,
+    ServerHealth,
 };
 
 /// One connection for other threads than the one that drives it: to send, to close, to look.
@@ -77,6 +78,15 @@ impl ConnectionHandle {
         self.link.snapshot().remote
     }
 
+    /// Which profile it speaks; `None` while that is open.
+    pub fn profile(&self) -> Option<Profile> {
+        match (self.link.is_extended(), self.state()) {
+            (true, _) => Some(Profile::Extended),
+            (false, ConnectionState::Connecting) => None,
+            (false, _) => Some(Profile::Base),
+        }
+    }
+
     /// Smoothed round-trip time; zero before the first sample.
     pub fn rtt(&self) -> Duration {
         self.link.rtt()
@@ -139,6 +149,19 @@ impl ServerHandle {
     /// As [`send`](Self::send).
     pub fn send_now(&self, to: ConnectionId, data: impl Payload, channel: u8) -> Result<(), SendError> {
         self.connection(to).ok_or(SendError::ConnectionClosed)?.send_now(data, channel)
+    }
+
+    /// Queues one message for several connections: its bytes are shared, compressed once and sealed for each. Gives those it was
+    /// not queued for, and why.
+    pub fn broadcast(
+        &self,
+        ids: impl IntoIterator<Item = ConnectionId>,
+        data: impl Payload,
+        channel: u8,
+    ) -> Vec<(ConnectionId, SendError)> {
+        let data = own(data);
+        let send = |id| Some((id, self.send(id, data.clone(), channel).err()?));
+        ids.into_iter().filter_map(send).collect()
     }
 
     /// A handle of one connection; `None` if it is gone.

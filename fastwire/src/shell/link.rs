@@ -422,7 +422,6 @@ impl Link {
     }
 
     /// Whether the connection speaks the extended profile.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     pub(crate) fn is_extended(&self) -> bool {
         self.extended.load(Ordering::Acquire)
     }

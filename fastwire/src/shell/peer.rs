@@ -431,6 +431,18 @@ impl<'a> Peers<'a> {
         ids.filter(|id| self.host.send(*id, data.clone(), channel, false).is_ok()).count()
     }
 
+    /// Queues one message for these connections: compressed once, its bytes shared, sealed for each. Gives how many took it: one
+    /// that is gone, or whose queue is full, does not.
+    pub fn send_to(
+        &mut self,
+        ids: impl IntoIterator<Item = ConnectionId>,
+        data: impl Payload,
+        channel: u8,
+    ) -> usize {
+        let data = data.into_bytes(self.host.pool());
+        ids.into_iter().filter(|id| self.host.send(*id, data.clone(), channel, false).is_ok()).count()
+    }
+
     /// Queues one message for every established connection. Gives how many took it.
     pub fn broadcast(&mut self, data: impl Payload, channel: u8) -> usize {
         self.send_to_all(data, channel, |_| true)

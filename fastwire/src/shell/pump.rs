@@ -14,7 +14,7 @@ use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
 use crate::proto::{Endpoint, Route, SocketRequest, TransmitBuf};
 use crate::transport::{ChunkPool, RecvBatch, SendOutcome, Transmit, Transport};
-use crate::{ConnectionId, Event, SendError};
+use crate::{ConnectionId, Event, Payload, SendError};
 
 /// A transport that takes nothing is offered the held train again after this long, readiness or not.
 const BLOCKED_RETRY: Duration = Duration::from_millis(10);
@@ -51,12 +51,13 @@ type Path = (Route, Option<ConnectionId>);
 
 impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C, Z, G> {
     pub(crate) fn new(
-        endpoint: Endpoint<C, Z, G>,
+        mut endpoint: Endpoint<C, Z, G>,
         transport: T,
         slots: usize,
         hub: Arc<Hub>,
         now: Instant,
     ) -> Self {
+        endpoint.set_unix_time(now, unix_seconds());
         let train = TransmitBuf::new(transport.max_segments());
         Self {
             endpoint,
@@ -113,9 +114,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     /// the timeout it prevents.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
-        // For connect tokens, which end by the calendar. A clock before 1970 lets every token live.
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.endpoint.set_unix_time(now, unix.as_secs());
+        self.endpoint.set_unix_time(now, unix_seconds());
         self.endpoint.handle_timeout(now);
         self.report.look_at(&self.endpoint.stats(), now);
     }
@@ -252,6 +251,16 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         Ok(())
     }
 
+    /// Queues one message for several connections; gives those it was not queued for.
+    pub(crate) fn broadcast(
+        &mut self,
+        ids: impl IntoIterator<Item = ConnectionId>,
+        data: impl Payload,
+        channel: u8,
+    ) -> Vec<(ConnectionId, SendError)> {
+        self.endpoint.broadcast(self.now, ids, data, channel)
+    }
+
     /// Sends what is due, at most `trains` trains. Gives false when something is left that could go at once.
     pub(crate) fn flush(&mut self, now: Instant, mut trains: usize) -> bool {
         self.now = now;
@@ -353,6 +362,11 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Drop for P
         self.farewell();
         self.hub.close();
     }
+}
+
+/// For connect tokens, which end by the calendar, and for the veil. A clock before 1970 lets every token live.
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn route_of(transmit: &Transmit<'_>) -> Route {

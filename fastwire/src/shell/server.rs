@@ -120,6 +120,17 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Server<T, 
         self.peer_unchecked(to).send_now(data, channel)
     }
 
+    /// Queues one message for several connections: compressed once, its bytes shared, sealed for each. Gives those it was not
+    /// queued for, and why. For all there are: [`Peers::broadcast`].
+    pub fn broadcast(
+        &mut self,
+        ids: impl IntoIterator<Item = ConnectionId>,
+        data: impl Payload,
+        channel: u8,
+    ) -> Vec<(ConnectionId, SendError)> {
+        self.pump.broadcast(ids, data, channel)
+    }
+
     /// Closes a connection gracefully: queued reliable messages leave first, for at most
     /// [`linger`](crate::ServerConfig::linger). Never blocks; `Disconnected` tells when it is over.
     ///

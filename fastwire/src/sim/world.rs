@@ -22,6 +22,9 @@ use crate::{ClientConfig, ConfigError, ConnectError, ConnectionId, Event, Payloa
 /// A simulated endpoint.
 pub type SimEndpoint = Endpoint<MeteredAead, BuiltinCompressor, BuiltinController>;
 
+/// What Unix time it is when a world begins.
+const UNIX_START: u64 = 1_800_000_000;
+
 /// Names a node of a [`World`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(usize);
@@ -157,10 +160,11 @@ impl World {
             compressor,
             controllers: Box::new(controllers(congestion, cwnd)),
         };
-        let endpoint = match &self.nodes[node.0].config {
+        let mut endpoint = match &self.nodes[node.0].config {
             Config::Server(config) => Endpoint::server(config, parts, seed, self.now)?,
             Config::Client(config) => Endpoint::client(config, parts, seed, self.now)?,
         };
+        endpoint.set_unix_time(self.now, UNIX_START + self.elapsed().as_secs());
         self.nodes[node.0].endpoint = Some(endpoint);
         Ok(())
     }

@@ -76,9 +76,14 @@ fn parts(config: &fastwire::compress::CompressionConfig, controllers: BuiltinCon
 
 type PartsOfCore = Parts<Aead, BuiltinCompressor, BuiltinController>;
 
+/// What Unix time it is when a test begins.
+const UNIX: u64 = 1_800_000_000;
+
 pub(crate) fn server(config: &ServerConfig, now: Instant) -> Core {
     let parts = parts(&config.compression, BuiltinControllers::new(config.congestion));
-    Endpoint::server(config, parts, [1; 32], now).expect("server")
+    let mut server = Endpoint::server(config, parts, [1; 32], now).expect("server");
+    server.set_unix_time(now, UNIX);
+    server
 }
 
 pub(crate) fn client(config: &ClientConfig, now: Instant) -> Core {
@@ -88,7 +93,9 @@ pub(crate) fn client(config: &ClientConfig, now: Instant) -> Core {
 /// A client whose keys follow from `seed`.
 pub(crate) fn seeded_client(config: &ClientConfig, seed: u8, now: Instant) -> Core {
     let parts = parts(&config.compression, BuiltinControllers::new(config.congestion));
-    Endpoint::client(config, parts, [seed; 32], now).expect("client")
+    let mut client = Endpoint::client(config, parts, [seed; 32], now).expect("client");
+    client.set_unix_time(now, UNIX);
+    client
 }
 
 /// Everything that is due to be sent.

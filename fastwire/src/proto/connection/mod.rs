@@ -49,6 +49,7 @@ use crate::{ConnectionError, ConnectionState, ConnectionStats, DisconnectReason,
 pub(crate) use self::base::opens;
 pub(crate) use self::common::{Change, Common, Env, Farewell};
 use super::handshake::BareControl;
+use super::handshake::extended::COOKIE_LIFETIME;
 
 /// Whether a datagram was this connection's.
 pub(crate) enum Receipt {
@@ -130,6 +131,14 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     /// Whether a handshake has given it keys: from then on the application hears of its end.
     pub(crate) fn is_known(&self) -> bool {
         self.common.established_at.is_some()
+    }
+
+    /// Client: whether a handshake datagram may come: one is under way, has just been won, or asks beside a silent connection.
+    pub(crate) fn expects_handshake(&self, now: Instant) -> bool {
+        let recent = |at| now.saturating_duration_since(at) < COOKIE_LIFETIME;
+        self.common.handshake.is_some()
+            || self.common.revival.is_some()
+            || self.common.established_at.is_some_and(recent)
     }
 
     /// Whether the peer has proved to be at its address.
@@ -339,8 +348,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         mode.is_some_and(|mode| mode.is_reliable())
     }
 
-    pub(crate) fn on_handshake_sent(&mut self, datagram: &[u8], now: Instant) {
-        let bytes = datagram.len();
+    /// A datagram of the handshake left, as one of `bytes`.
+    pub(crate) fn on_handshake_sent(&mut self, datagram: &[u8], bytes: usize, now: Instant) {
         self.common.observe(now, || {
             let kind = datagram.strip_prefix(&CONTROL_PREFIX).and_then(|payload| payload.first());
             // Only the base profile's RESPONSE is sealed.

@@ -5,6 +5,7 @@ mod ids;
 mod moving;
 mod packing;
 mod sleeping;
+mod veil;
 
 use std::time::Duration;
 

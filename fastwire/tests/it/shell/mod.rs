@@ -5,6 +5,8 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+#[cfg(feature = "lz4")]
+mod broadcast;
 #[cfg(feature = "tokio")]
 mod streams;
 pub(crate) mod support;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use fastwire_compress::Method;
 use fastwire_congestion::CongestionController;
-use fastwire_crypto::extended::{Exporter, ShortOpener, ShortSealer};
+use fastwire_crypto::extended::{Exporter, ShortOpener, ShortSealer, VeilKeys};
 use fastwire_crypto::{Cipher, CipherSuite, CipherSuites, KeyError};
 use fastwire_reliability::extended::{ControlFrame, ExtendedChannels, Fate, Incoming, PeerLimits};
 use fastwire_reliability::{GiveUp, RecoveryProfile};
@@ -89,6 +89,8 @@ pub(crate) struct Extended<C> {
     leaving: Option<DisconnectReason>,
     /// What it said.
     pub(super) told: Farewell,
+    /// Client: hides the id before its packets.
+    veil: Option<Arc<VeilKeys>>,
 }
 
 impl<C: Cipher> Extended<C> {
@@ -146,6 +148,7 @@ impl<C: Cipher> Extended<C> {
             unacknowledged: 0,
             leaving: None,
             told: Farewell::default(),
+            veil: config.extended.veil.clone(),
         })
     }
 

@@ -279,6 +279,11 @@ impl<C: Cipher> Extended<C> {
             self.channels.abandon_packet();
             return Err(Exhausted);
         };
+        if let (Some(veil), Some((id, rest))) = (&self.veil, packet.split_at_mut_checked(id_len))
+            && let Some(sample) = rest.get(PN_LEN..).and_then(|rest| rest.first_chunk())
+        {
+            id.iter_mut().zip(veil.id_mask(sample)).for_each(|(byte, mask)| *byte ^= mask);
+        }
         buf.close_datagram(len);
         self.channels.packet_sent(number, len, now);
         Ok(number)
