@@ -7,6 +7,7 @@ mod game;
 mod options;
 mod panel;
 mod play;
+mod top;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,7 @@ use fastwire::{Client, ClientThread, Server, ServerThread};
 use crate::game::{Ears, FRAME_RATE, LANES, Player, Room, Score};
 use crate::options::{Options, Role};
 use crate::panel::{Line, Panel, View};
+use crate::top::Top;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -26,7 +27,7 @@ const LAST_MESSAGES: Duration = Duration::from_secs(5);
 pub(crate) fn run(options: &Options) -> Result<bool> {
     match &options.role {
         Role::Everybody => everybody(options),
-        Role::Server(address) => server_alone(address, options.duration),
+        Role::Server(address) => server_alone(address, options.top, options.duration),
         Role::Client(server) => client_alone(server, options),
     }
 }
@@ -84,7 +85,7 @@ fn everybody(options: &Options) -> Result<bool> {
     Ok(verdict(delivered))
 }
 
-fn server_alone(address: &str, duration: Option<Duration>) -> Result<bool> {
+fn server_alone(address: &str, top: bool, duration: Option<Duration>) -> Result<bool> {
     let score = Arc::new(Score::default());
     let server = Server::bind(address)?;
     let address = server.local_addr()?;
@@ -93,10 +94,14 @@ fn server_alone(address: &str, duration: Option<Duration>) -> Result<bool> {
         "A server listens on UDP {address}. Connect to it: fastwire-demo client HOST:{}",
         address.port()
     );
-    let mut panel = Panel::new(View::Server);
+    let (mut panel, mut table) = (Panel::new(View::Server), top.then(Top::new));
     let started = Instant::now();
     while duration.is_none_or(|duration| started.elapsed() < duration) && !server.is_stopped() {
         thread::sleep(Duration::from_millis(50));
+        if let Some(table) = &mut table {
+            table.show(&server.handle())?;
+            continue;
+        }
         let peers = server.connections().into_iter().filter_map(|id| server.connection(id));
         panel.show(&score, || peers.map(|peer| Line::of_peer(&peer)).collect());
     }

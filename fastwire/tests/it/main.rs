@@ -22,4 +22,5 @@ mod streams;
 mod vectors_handshakes;
 #[cfg(all(feature = "lz4", feature = "zstd"))]
 mod vectors_sessions;
+mod wireshark;
 mod world;

@@ -49,6 +49,12 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "no-std", says: "fastwire-wire without the standard library", fast: false, work: no_std },
     Step { name: "msrv", says: "the rust-version of the manifests is true", fast: false, work: msrv },
     Step { name: "examples", says: "examples build, the bounded ones run", fast: false, work: examples },
+    Step {
+        name: "wireshark",
+        says: "the dissector decrypts all modes of both profiles",
+        fast: false,
+        work: wireshark,
+    },
     Step { name: "portable", says: "the fallbacks of everything Linux-only", fast: false, work: portable },
     Step {
         name: "bench",
@@ -150,6 +156,14 @@ fn msrv(workspace: &Workspace) -> Result<Outcome, String> {
     let shell = Shell::new("rustup").arguments(["run", &oldest]);
     let shell = shell.words("cargo check --workspace --all-features --target-dir");
     passed(shell.arguments([target.to_string_lossy()]).directory(&workspace.root).run())
+}
+
+/// Dissects recorded conversations, where there is tshark.
+fn wireshark(workspace: &Workspace) -> Result<Outcome, String> {
+    if !Shell::new("tshark").words("--version").succeeds() {
+        return Ok(Outcome::Skipped("no tshark, try `apt-get install tshark`".into()));
+    }
+    passed(here(workspace, "test --quiet -p fastwire --all-features --test it wireshark").run())
 }
 
 /// Builds every example and runs those that `[package.metadata.xtask] bounded-examples` of a crate names: they need no
