@@ -79,6 +79,8 @@ pub struct ServerConfig {
     pub require_token: bool,
     /// Ask the application before a client is let in. Default off.
     pub authorize: bool,
+    /// Tell clients that want it what time it is here (extended profile). Default off.
+    pub clock_sync: bool,
     /// Let handshakes and connection ids look like noise to whoever does not know the server's key. Default off. Needs
     /// `identity`; clients need `veil` too. Hides, and protects nothing that is not protected without it.
     pub veil: bool,
@@ -121,6 +123,7 @@ impl Default for ServerConfig {
             token_keys: None,
             require_token: false,
             authorize: false,
+            clock_sync: false,
             veil: false,
             key_log: None,
             connection_ids: Arc::new(RandomIds),
@@ -185,6 +188,8 @@ pub struct ClientConfig {
     pub auth: Bytes,
     /// Send `auth` even to a server that proves nothing. Default off.
     pub auth_to_anyone: bool,
+    /// Keep track of the server's clock, where the server tells it (extended profile). Default off.
+    pub clock_sync: bool,
     /// As [`ServerConfig::veil`]. Needs `pinned`.
     pub veil: bool,
     /// As [`ServerConfig::key_log`].
@@ -223,6 +228,7 @@ impl Default for ClientConfig {
             connect_token: None,
             auth: Bytes::new(),
             auth_to_anyone: false,
+            clock_sync: false,
             veil: false,
             key_log: None,
             observers: None,

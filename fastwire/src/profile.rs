@@ -169,7 +169,7 @@ impl ExtendedConfig {
                 return Err(needs_extended(field));
             }
         };
-        let extended = Self {
+        let mut extended = Self {
             psk: config.psk.clone(),
             identity: config.identity.clone(),
             token_keys: config.token_keys.clone(),
@@ -179,6 +179,7 @@ impl ExtendedConfig {
             veil: veil_of(config.identity.as_ref().filter(|_| config.veil).map(Identity::public_key)),
             ..Self::common(&config.channel_layout, &config.cipher_preference, config.mtu, &config.limits)
         };
+        extended.params.flags |= if config.clock_sync { Params::CLOCK } else { 0 };
         extended.resolved(spoken, base, config.connection_timeout, &config.channel_layout)
     }
 
@@ -219,7 +220,7 @@ impl ExtendedConfig {
                 return Err(needs_extended(field));
             }
         };
-        let extended = Self {
+        let mut extended = Self {
             psk: config.psk.clone(),
             pinned: config.pinned,
             token: config.connect_token.clone(),
@@ -227,6 +228,7 @@ impl ExtendedConfig {
             veil: veil_of(config.pinned.filter(|_| config.veil)),
             ..Self::common(&config.channel_layout, &config.cipher_preference, config.mtu, &config.limits)
         };
+        extended.params.flags |= if config.clock_sync { Params::CLOCK } else { 0 };
         extended.resolved(spoken, base, config.connection_timeout, &config.channel_layout)
     }
 

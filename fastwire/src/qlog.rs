@@ -295,6 +295,8 @@ fn extended_frame(frame: &Frame<'_>) -> Value {
             "frame_type": "reset_stream", "stream_id": channel, "message": message, "final_size": consumed,
             "error_code": code,
         }),
+        Frame::TimeAsk { mark } => json!({ "frame_type": "time_ask", "mark": mark }),
+        Frame::Time { mark, time } => json!({ "frame_type": "time", "mark": mark, "time": time }),
         other => json!({ "frame_type": "unknown", "text": format!("{other:?}") }),
     }
 }

@@ -561,7 +561,7 @@ local CONTROLS = {
 }
 local FRAMES = {
     [0] = "PAD", [4] = "CONNECTED", [5] = "DISCONNECT", [6] = "PING", [9] = "ACK", [10] = "PATH_CHALLENGE", [11] = "PATH_RESPONSE",
-    [12] = "FEC", [13] = "CREDIT", [14] = "NEW_CID", [15] = "FIN", [16] = "RESET",
+    [12] = "FEC", [13] = "CREDIT", [14] = "NEW_CID", [15] = "FIN", [16] = "RESET", [17] = "TIME_ASK", [18] = "TIME",
 }
 for kind = 32, 39 do FRAMES[kind] = "DATA" end
 local SUITES = { [0] = "none", [AES] = "AES-128-GCM", [CHACHA] = "ChaCha20-Poly1305" }
@@ -704,6 +704,8 @@ local function show_frames(plain, tree, learn)
                 number(branch, f.message)
                 number(branch, f.total)
                 branch:add(f.data, read(2))
+            elseif kind == 17 or kind == 18 then
+                branch:add(f.data, read(kind == 17 and 4 or 12))
             elseif kind >= 32 and kind < 40 then
                 branch:add(f.channel, read(1))
                 number(branch, f.message)

@@ -20,6 +20,8 @@ const CREDIT: u8 = 0x0d;
 const NEW_CID: u8 = 0x0e;
 const FIN: u8 = 0x0f;
 const RESET: u8 = 0x10;
+const TIME_ASK: u8 = 0x11;
+const TIME: u8 = 0x12;
 const DATA: u8 = 0x20;
 /// Flags in the type of a DATA frame.
 const DATA_PIECE: u8 = 0x01;
@@ -82,6 +84,18 @@ pub enum Frame<'a> {
         consumed: u64,
         /// What the application says of it.
         code: u16,
+    },
+    /// A client asks what time it is at the server. Agreed by [`Params::CLOCK`].
+    TimeAsk {
+        /// Tells the answer from others.
+        mark: u32,
+    },
+    /// The server says so.
+    Time {
+        /// The question's.
+        mark: u32,
+        /// The server's clock when this left, in microseconds.
+        time: u64,
     },
     /// A message or a piece of one.
     Data(Data<'a>),
@@ -223,6 +237,8 @@ impl<'a> Frame<'a> {
             Self::NewCid { sequence, .. } => 1 + varint_len(*sequence) + 8,
             Self::Fin { message, .. } => 2 + varint_len(*message),
             Self::Reset { message, consumed, .. } => 4 + varint_len(*message) + varlong_len(*consumed),
+            Self::TimeAsk { .. } => 5,
+            Self::Time { .. } => 13,
             Self::Data(data) => data.overhead(last) + data.payload.len(),
         }
     }
@@ -307,6 +323,15 @@ impl<'a> Frame<'a> {
                 writer.put_varint(*message)?;
                 writer.put_varlong(*consumed)?;
                 writer.put_u16_le(*code)
+            }
+            Self::TimeAsk { mark } => {
+                writer.put_u8(TIME_ASK)?;
+                writer.put_u32_le(*mark)
+            }
+            Self::Time { mark, time } => {
+                writer.put_u8(TIME)?;
+                writer.put_u32_le(*mark)?;
+                writer.put_array(&time.to_le_bytes())
             }
             Self::Data(data) => data.write(writer, last),
         }
@@ -420,6 +445,8 @@ impl<'a> Frames<'a> {
                 consumed: reader.varlong()?,
                 code: reader.u16_le()?,
             },
+            TIME_ASK => Frame::TimeAsk { mark: reader.u32_le()? },
+            TIME => Frame::Time { mark: reader.u32_le()?, time: u64::from_le_bytes(reader.array()?) },
             _ if kind & !(DATA_PIECE | DATA_LAST | DATA_CONTENT) == DATA => {
                 Frame::Data(Data::read(reader, kind)?)
             }

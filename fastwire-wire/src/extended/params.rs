@@ -24,6 +24,9 @@ pub struct Params {
 }
 
 impl Params {
+    /// Flag: the clock is told and asked for (PROTOCOL B5, Clock).
+    pub const CLOCK: u16 = 1;
+
     /// Length in bytes.
     pub const LEN: usize = 12;
 

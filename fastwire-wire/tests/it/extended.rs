@@ -21,7 +21,7 @@ struct Seed {
 
 fn seeds() -> impl Strategy<Value = Seed> {
     (
-        (0..13_u8, vec(any::<u8>(), 0..300), "[a-zé]{0,40}", 1..=Ack::MAX_WORDS),
+        (0..15_u8, vec(any::<u8>(), 0..300), "[a-zé]{0,40}", 1..=Ack::MAX_WORDS),
         (any::<(u32, u32, u64)>(), any::<[u8; 8]>(), any::<(u8, u8, u8, u16)>()),
         (proptest::option::of((0..10_000_u32, 0..10_000_u32)), any::<[u8; 12]>()),
     )
@@ -64,6 +64,8 @@ fn frame<'a>(seed: &'a Seed, bitmap: &'a mut Vec<u8>) -> Frame<'a> {
         9 => Frame::NewCid { sequence: a, cid: seed.eight },
         10 => Frame::Fin { channel: x, message: a },
         11 => Frame::Reset { channel: x, message: b, consumed: long, code },
+        12 => Frame::TimeAsk { mark: a },
+        13 => Frame::Time { mark: b, time: long },
         _ => {
             let piece = seed.piece.map(|(offset, beyond)| {
                 // Either it reaches the end, or it is large enough.

@@ -18,6 +18,7 @@ const MAX_SLEEP: Duration = Duration::from_millis(900);
 /// call. Everything in the core runs on the endpoint's own time.
 #[derive(Debug)]
 pub(crate) struct Clock {
+    start: Instant,
     outside: Instant,
     inside: Instant,
     /// There was a gap longer than [`PAUSE`].
@@ -26,7 +27,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { outside: now, inside: now, paused: false }
+        Self { start: now, outside: now, inside: now, paused: false }
     }
 
     /// Takes the shell's time and gives the endpoint's.
@@ -46,6 +47,11 @@ impl Clock {
     /// The endpoint's time at the last call.
     pub(crate) fn now(&self) -> Instant {
         self.inside
+    }
+
+    /// The shell's time since it began, gaps and all: what two clocks can be compared by.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.outside.saturating_duration_since(self.start)
     }
 
     /// A deadline of the endpoint's in the shell's time.

@@ -12,7 +12,7 @@ use fastwire_reliability::ReceiveQuality;
 use fastwire_reliability::extended::Undelivered;
 use fastwire_wire::{Control, Features, FragmentFlags, Reject, RejectReason};
 
-use super::connection::Farewell;
+use super::connection::{Farewell, ServerTime};
 use super::handshake::client::{ClientHandshake, HandshakeDatagram, SocketRequest};
 use super::handshake::offer::{Offer, bare_refusal};
 use super::transmit::Route;
@@ -477,6 +477,16 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         if let Some(veil) = &mut self.veil {
             veil.set_unix_time(seconds, now);
         }
+    }
+
+    /// What time it is at the server of this connection: on a server its own time, on a client with
+    /// [`clock_sync`](crate::ClientConfig::clock_sync) what it knows of that. `None` before anything is known.
+    pub fn server_time(&self, id: ConnectionId) -> Option<ServerTime> {
+        let (connection, uptime) = (self.connections.get(id)?, self.clock.uptime());
+        if self.side == Side::Server {
+            return Some(ServerTime { time: uptime, error: Duration::ZERO });
+        }
+        connection.extended()?.server_time(uptime)
     }
 
     /// A server's identity key, for clients to pin; `None` for a client.

@@ -308,6 +308,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             changes: &mut self.changes,
             entropy: &mut self.entropy,
             ids: self.router.as_ref().map(|router| &router.ids),
+            uptime: self.clock.uptime(),
             may_move: false,
         };
         call(connection, &mut env);

@@ -37,6 +37,7 @@ mod transmit;
 mod veil;
 
 pub use self::commands::RebindError;
+pub use self::connection::ServerTime;
 pub use self::endpoint::{Endpoint, Parts};
 pub use self::handshake::client::SocketRequest;
 pub(crate) use self::transmit::Route;

@@ -16,7 +16,7 @@ use super::{ClientBuilder, StartError};
 use crate::compress::{BuiltinCompressor, Compressor};
 use crate::congestion::{BuiltinController, CongestionController};
 use crate::crypto::{Aead, Cipher};
-use crate::proto::{Endpoint, RebindError};
+use crate::proto::{Endpoint, RebindError, ServerTime};
 use crate::transport::{Readiness, Transport, UdpTransport};
 use crate::{ConnectError, ConnectionId, ConnectionState, ConnectionStats, Event, Payload, SendError};
 
@@ -206,6 +206,12 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Client<T, 
     /// The connection's figures.
     pub fn stats(&self) -> Option<ConnectionStats> {
         self.pump.endpoint.connection_stats(self.connection?)
+    }
+
+    /// What time it is at the server, as of the last turn; `None` before that is known, and without
+    /// [`clock_sync`](crate::ClientConfig::clock_sync) on both sides.
+    pub fn server_time(&self) -> Option<ServerTime> {
+        self.pump.endpoint.server_time(self.connection?)
     }
 
     /// A handle with which other threads can send; what they send leaves with the next turn.

@@ -14,6 +14,7 @@ use super::pump::Pump;
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::{Cipher, CipherSuite, PublicKey};
+use crate::proto::ServerTime;
 use crate::reliability::ReceiveQuality;
 use crate::reliability::extended::Undelivered;
 use crate::transport::{ChunkPool, Transport};
@@ -50,6 +51,7 @@ pub(crate) trait Host {
     fn remote_addr(&self, id: ConnectionId) -> Option<SocketAddr>;
     fn rtt(&self, id: ConnectionId) -> Option<Duration>;
     fn connection_stats(&self, id: ConnectionId) -> Option<ConnectionStats>;
+    fn server_time(&self, id: ConnectionId) -> Option<ServerTime>;
     fn receive_quality(&self, id: ConnectionId, channel: u8) -> Option<ReceiveQuality>;
     fn cipher_suite(&self, id: ConnectionId) -> Option<CipherSuite>;
     fn export(&self, id: ConnectionId, label: &[u8], out: &mut [u8]) -> bool;
@@ -137,6 +139,10 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Host for P
 
     fn connection_stats(&self, id: ConnectionId) -> Option<ConnectionStats> {
         self.endpoint.connection_stats(id)
+    }
+
+    fn server_time(&self, id: ConnectionId) -> Option<ServerTime> {
+        self.endpoint.server_time(id)
     }
 
     fn receive_quality(&self, id: ConnectionId, channel: u8) -> Option<ReceiveQuality> {
@@ -327,6 +333,11 @@ impl<'a> Peer<'a> {
     /// The connection's figures.
     pub fn stats(&self) -> ConnectionStats {
         self.host.connection_stats(self.id).unwrap_or_default()
+    }
+
+    /// What time it is at the server, as of this turn: see [`Endpoint::server_time`](crate::proto::Endpoint::server_time).
+    pub fn server_time(&self) -> Option<ServerTime> {
+        self.host.server_time(self.id)
     }
 
     /// What arrived on an unreliable channel and how: loss, jitter, late packets. `None`: no such channel.

@@ -48,6 +48,8 @@ pub(crate) struct Env<'a> {
     pub(crate) entropy: &'a mut crate::proto::entropy::Entropy,
     /// Ids that lead to a connection (server).
     pub(crate) ids: Option<&'a IdMap>,
+    /// How long the endpoint has been there by the shell's clock.
+    pub(crate) uptime: Duration,
     /// The address a datagram came from is no other connection's: this one may move there.
     pub(crate) may_move: bool,
 }

@@ -1,5 +1,6 @@
 //! The extended profile's part of a connection (PROTOCOL part B): short packets of frames, one packet number line, ids.
 
+mod clock_sync;
 mod ids;
 mod mtu;
 mod receive;
@@ -17,7 +18,9 @@ use fastwire_crypto::{Cipher, CipherSuite, CipherSuites, KeyError};
 use fastwire_reliability::extended::{ControlFrame, ExtendedChannels, Fate, Incoming, PeerLimits};
 use fastwire_reliability::{GiveUp, RecoveryProfile};
 use fastwire_wire::extended::Params;
+use smallvec::SmallVec;
 
+use self::clock_sync::ClockSync;
 use self::ids::{Given, Issued};
 use self::mtu::PathMtu;
 use self::validation::{Echoes, Move};
@@ -33,6 +36,7 @@ use crate::proto::handshake::extended::client::Won;
 use crate::transport::RecvMeta;
 use crate::{ConnectionError, ConnectionState, DisconnectReason, Profile, StreamError};
 
+pub use self::clock_sync::ServerTime;
 pub(crate) use self::ids::{Cid, is_ambiguous};
 
 /// CONNECTED answers a repeated RESPONSE at most this often (PROTOCOL B2).
@@ -42,6 +46,9 @@ const CONNECTED_INTERVAL_MAX: Duration = Duration::from_millis(200);
 
 /// One packet number in every 256 to 1024 is left out: who acknowledges it has not seen what it acknowledges.
 const SKIP: (u64, u64) = (256, 1024);
+
+/// Questions about the time that a server answers at once; of more, the newest.
+const MAX_ASKED: usize = 4;
 
 /// Ids by which the server finds the connection: what it gave, or what it was given.
 #[derive(Debug)]
@@ -89,6 +96,10 @@ pub(crate) struct Extended<C> {
     leaving: Option<DisconnectReason>,
     /// What it said.
     pub(super) told: Farewell,
+    /// Client: what time it is at the server, where both want that.
+    clock: Option<ClockSync>,
+    /// Server: questions about the time that wait for an answer.
+    asked: SmallVec<[u32; MAX_ASKED]>,
     /// Client: hides the id before its packets.
     veil: Option<Arc<VeilKeys>>,
 }
@@ -117,6 +128,8 @@ impl<C: Cipher> Extended<C> {
             last_sent: None,
             interval: CONNECTED_INTERVAL,
         });
+        let agreed_clock = config.extended.params.flags & agreed.peer.flags & Params::CLOCK != 0;
+        let clock = (agreed_clock && matches!(ids, Ids::Given(_))).then(|| ClockSync::new(now));
         let mut channels_config = super::channels_config(config);
         let params = &config.extended.params;
         channels_config.receive_budget = Some(usize::from(params.receive_budget_kib) << 10);
@@ -148,8 +161,15 @@ impl<C: Cipher> Extended<C> {
             unacknowledged: 0,
             leaving: None,
             told: Farewell::default(),
+            clock,
+            asked: SmallVec::new(),
             veil: config.extended.veil.clone(),
         })
+    }
+
+    /// What time it is at the server, our own clock being at `uptime`.
+    pub(crate) fn server_time(&self, uptime: Duration) -> Option<ServerTime> {
+        self.clock.as_ref()?.server_time(uptime)
     }
 
     pub(crate) fn suite(&self) -> CipherSuite {
@@ -277,6 +297,9 @@ impl<C: Cipher> Extended<C> {
         if let Ids::Given(given) = &mut self.ids {
             given.advance();
         }
+        if let Some(clock) = &mut self.clock {
+            clock.on_moved();
+        }
         self.channels.requeue_in_flight();
     }
 
@@ -360,6 +383,7 @@ impl<C: Cipher> Extended<C> {
             moving,
             self.mtu.next_deadline(),
             self.greeting_due(common),
+            self.clock.as_ref().filter(|_| common.closing.is_none()).map(ClockSync::next_deadline),
         ]
         .into_iter()
         .flatten()

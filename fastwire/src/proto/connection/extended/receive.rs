@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, OpenError};
 use fastwire_wire::CONTROL_PREFIX;
-use fastwire_wire::extended::{Ack, Frame, Frames};
+use fastwire_wire::extended::{Ack, Frame, Frames, Params};
 
 use super::validation::{Move, Verdict, Way};
 use super::{Extended, Ids, id_len};
@@ -185,6 +185,17 @@ impl<C: Cipher> Extended<C> {
                     held.eliciting = true;
                     held.reliable = true;
                 }
+                Frame::TimeAsk { mark } if self.answers_time(env) => {
+                    if self.asked.len() == super::MAX_ASKED {
+                        self.asked.remove(0);
+                    }
+                    self.asked.push(mark);
+                }
+                Frame::Time { mark, time } if self.clock.is_some() => {
+                    if let Some(clock) = &mut self.clock {
+                        clock.on_answer(mark, time, env.uptime);
+                    }
+                }
                 _ => return Err(format!("a frame was not agreed on: {frame:?}")),
             }
         }
@@ -215,6 +226,12 @@ impl<C: Cipher> Extended<C> {
         }
         self.take_controls(common, now, env);
         Ok(())
+    }
+
+    /// Server: whether the client may ask for the time.
+    fn answers_time(&self, env: &Env<'_>) -> bool {
+        let agreed = env.config.extended.params.flags & self.peer.flags & Params::CLOCK != 0;
+        agreed && matches!(self.ids, Ids::Issued(_))
     }
 
     fn take_new_id(&mut self, sequence: u32, cid: super::Cid) -> Result<(), String> {

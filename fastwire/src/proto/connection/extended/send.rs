@@ -193,7 +193,9 @@ impl<C: Cipher> Extended<C> {
         let new_id = if silent { None } else { self.owed_id() };
         let ack_now = ack.is_some_and(|due| due <= now);
         let answer = ack_now && !silent && self.channels.wants_answer();
-        if !(farewell || ack_now || data || ping || new_id.is_some()) {
+        let time =
+            !silent && (!self.asked.is_empty() || self.clock.as_ref().is_some_and(|clock| clock.due(now)));
+        if !(farewell || ack_now || data || ping || time || new_id.is_some()) {
             return Ok(0);
         }
         let header = self.header_len();
@@ -202,7 +204,7 @@ impl<C: Cipher> Extended<C> {
         if ack.is_some() {
             self.put_ack(&mut plain, now);
         }
-        let mut eliciting = false;
+        let mut eliciting = time && self.put_time(&mut plain, now, env);
         if farewell {
             plain.put(&Frame::Disconnect(disconnect(common)));
             self.channels.carry(ControlFrame::Disconnect);
@@ -385,6 +387,23 @@ impl<C: Cipher> Extended<C> {
         common.counters.packets_sent += 1;
         common.on_transmit(sent as u64, 1, now);
         Ok(())
+    }
+
+    /// A question about the time, or answers. They are not repeated: a lost one is asked again soon enough.
+    fn put_time(&mut self, plain: &mut Plain<'_>, now: Instant, env: &Env<'_>) -> bool {
+        let mut put = false;
+        let time = u64::try_from(env.uptime.as_micros()).unwrap_or(u64::MAX);
+        for mark in self.asked.drain(..) {
+            put |= plain.put(&Frame::Time { mark, time });
+        }
+        if let Some(clock) = self.clock.as_mut().filter(|clock| clock.due(now)) {
+            let mark = clock.ask(now, env.uptime);
+            put |= plain.put(&Frame::TimeAsk { mark });
+        }
+        if put {
+            self.channels.carry_ping();
+        }
+        put
     }
 
     /// ACK, straight from the replay window: everything since what the peer knows we know.
