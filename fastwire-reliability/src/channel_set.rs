@@ -5,6 +5,14 @@
 pub(crate) struct ChannelSet([u64; 4]);
 
 impl ChannelSet {
+    /// Every channel.
+    pub(crate) const ALL: Self = Self([u64::MAX; 4]);
+
+    /// The members of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.word(i) & other.word(i)))
+    }
+
     pub(crate) fn insert(&mut self, channel: u8) {
         if let Some(word) = self.0.get_mut(usize::from(channel >> 6)) {
             *word |= 1 << (channel & 63);

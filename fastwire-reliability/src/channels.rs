@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fastwire_wire::{FragmentFlags, FragmentHeader};
 
+use crate::asks::Asks;
 use crate::channel_set::ChannelSet;
 use crate::config::{ChannelsConfig, Peer, RecoveryProfile};
 use crate::error::{GiveUp, Violation};
@@ -92,6 +93,10 @@ pub struct ChannelsStats {
     pub delivered: u64,
     /// Messages of sequenced channels that a newer one replaced before they could leave (extended profile).
     pub superseded: u64,
+    /// Messages that expired before any piece of them could leave.
+    pub expired: u64,
+    /// Copies of messages that went along before any loss was seen (extended profile).
+    pub copies: u64,
 }
 
 /// Connection timeouts without any acknowledgement after which a packet to one of ours counts as undeliverable. Long before,
@@ -147,6 +152,9 @@ pub struct Channels {
     /// The sequence of a channel's first packet.
     pub(crate) first_sequence: u32,
     pub(crate) stats: ChannelsStats,
+    pub(crate) asks: Asks,
+    /// Channels of which something that waits may expire.
+    pub(crate) expiring: ChannelSet,
 }
 
 impl Channels {
@@ -176,6 +184,8 @@ impl Channels {
             deliveries: VecDeque::new(),
             first_sequence: 1,
             stats: ChannelsStats::default(),
+            asks: Asks::default(),
+            expiring: ChannelSet::default(),
             config: config.clone(),
             layout,
         }
@@ -233,6 +243,9 @@ impl Channels {
     /// [`GiveUp`]: the connection should end.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Outcome) -> Result<(), GiveUp> {
         self.drop_timed_out(now);
+        if !self.expiring.is_empty() {
+            self.drop_expired(now);
+        }
         if self.peer == Peer::Foreign {
             for (index, channel) in self.channels.iter_mut().enumerate() {
                 if let Some(waited) = channel.outbox.as_mut().and_then(|outbox| outbox.forgotten(now)) {
@@ -289,7 +302,12 @@ impl Channels {
         let watched = self.peer == Peer::Foreign && self.recovery.in_flight().1 > 0;
         let forgotten = watched.then(|| self.outboxes().filter_map(Outbox::forgotten_at).min()).flatten();
         let id_free = self.ids.resting_until().filter(|_| self.queued_messages > 0);
-        [self.retransmit_at(), forgotten, id_free, self.fragments_time_out_at()].into_iter().flatten().min()
+        let expires = self
+            .expiring
+            .after(u8::MAX)
+            .filter_map(|channel| self.channels.get(usize::from(channel))?.outbox.as_ref()?.expires());
+        let timers = [self.retransmit_at(), forgotten, id_free, self.fragments_time_out_at(), expires.min()];
+        timers.into_iter().flatten().min()
     }
 
     /// Bytes (of datagrams) and packets that are sent, reliable, and neither acknowledged nor taken for lost.

@@ -1,8 +1,9 @@
 //! Every limit and constant of the delivery layer, by name, with the protocol's defaults.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::ChannelLayout;
+use crate::{ChannelConfig, ChannelLayout};
 
 /// The limits of one connection's [`Channels`](crate::Channels).
 ///
@@ -49,6 +50,8 @@ pub struct ChannelsConfig {
     pub max_retransmits: u32,
     /// The connection timeout (see `max_retransmits`). Default 10 s.
     pub connection_timeout: Duration,
+    /// How single channels are treated (extended profile); the others as [`ChannelConfig::DEFAULT`]. Default none.
+    pub channels: BTreeMap<u8, ChannelConfig>,
 }
 
 impl Default for ChannelsConfig {
@@ -68,11 +71,17 @@ impl Default for ChannelsConfig {
             max_ack_delay: Duration::from_millis(10),
             max_retransmits: 15,
             connection_timeout: Duration::from_secs(10),
+            channels: BTreeMap::new(),
         }
     }
 }
 
 impl ChannelsConfig {
+    /// How a channel is treated.
+    pub fn channel(&self, channel: u8) -> ChannelConfig {
+        self.channels.get(&channel).copied().unwrap_or_default()
+    }
+
     /// The receive budget in bytes that holds for `layout`.
     pub fn receive_budget_for(&self, layout: &ChannelLayout) -> usize {
         const PER_CHANNEL: usize = 4 << 20;

@@ -25,6 +25,15 @@ pub enum PushError {
         /// The longest message this channel takes now.
         max: usize,
     },
+    /// Receipts of unreliable messages need an established connection of the extended profile: the base profile does not follow
+    /// them.
+    #[error(
+        "channel {channel} is unreliable: its messages have receipts only on a connection of the extended profile"
+    )]
+    NoReceipt {
+        /// The channel.
+        channel: u8,
+    },
     /// Only a reliable channel's stream can end (extended profile).
     #[error("channel {channel} is unreliable: only a reliable channel's stream can be finished or reset")]
     NotReliable {

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod ack;
+mod asks;
 mod bandwidth;
+mod channel_config;
 mod channel_set;
 mod channels;
 mod config;
@@ -23,7 +25,9 @@ mod seen;
 mod sending;
 mod space;
 
+pub use asks::{MessageFate, Receipt, Terms};
 pub use bandwidth::Bandwidth;
+pub use channel_config::{ChannelConfig, Redundancy};
 pub use channels::{Accepted, Channels, ChannelsStats, Delivery, Outgoing};
 pub use config::{ChannelsConfig, Peer, Quota, RecoveryProfile};
 pub use error::{GiveUp, PushError, Violation};

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fastwire_wire::{FragmentFlags, FragmentHeader};
 
-use crate::Peer;
+use crate::asks::{Asks, Key};
 use crate::fragments::Cut;
 use crate::seen::WINDOW;
 use crate::space::{AckSpace, Repeat};
+use crate::{MessageFate, Peer, Terms};
 
 /// Numbers from the oldest unacknowledged to the newest that a foreign base peer can be asked to remember (PROTOCOL A6
 /// rule 2), and how many more null probes may take.
@@ -34,6 +35,15 @@ pub(crate) struct Piece {
 struct Queued {
     message: Bytes,
     content: FragmentFlags,
+    asked: Key,
+}
+
+/// A reliable message under way whose sender asked what becomes of it: its sequences, the last one once it is known.
+#[derive(Debug)]
+struct Asked {
+    key: Key,
+    first: u64,
+    last: Option<u64>,
 }
 
 impl Queued {
@@ -62,6 +72,12 @@ pub(crate) struct Outbox {
     pub(crate) timed: Option<(u32, Instant)>,
     /// Oldest first; empty between our own peers.
     watches: VecDeque<Watch>,
+    /// What the message asked for that the piece handed out last is of.
+    current: Key,
+    /// Messages under way, oldest first.
+    asked: VecDeque<Asked>,
+    /// When the first of `queue` expires, or earlier.
+    expires: Option<Instant>,
 }
 
 impl Outbox {
@@ -73,6 +89,9 @@ impl Outbox {
             space: AckSpace::new(first, Repeat::SameNumber),
             timed: None,
             watches: VecDeque::new(),
+            current: 0,
+            asked: VecDeque::new(),
+            expires: None,
         }
     }
 
@@ -81,13 +100,78 @@ impl Outbox {
         u32::try_from(self.space.next() - 1).unwrap_or(u32::MAX)
     }
 
-    pub(crate) fn push(&mut self, message: Bytes, content: FragmentFlags) {
-        self.queue.push_back(Queued { message, content });
+    pub(crate) fn push(&mut self, message: Bytes, content: FragmentFlags, asked: Key, asks: &Asks) {
+        self.queue.push_back(Queued { message, content, asked });
+        if let Some(at) = asks.expires_at(asked) {
+            self.expires = Some(self.expires.map_or(at, |first| first.min(at)));
+        }
     }
 
     /// Empties the queue; a message that is being cut stays.
-    pub(crate) fn take_queue(&mut self) -> impl Iterator<Item = (Bytes, FragmentFlags)> + '_ {
-        self.queue.drain(..).map(|queued| (queued.message, queued.content))
+    pub(crate) fn take_queue<'a>(
+        &'a mut self,
+        asks: &'a mut Asks,
+    ) -> impl Iterator<Item = (Bytes, FragmentFlags, Terms)> + 'a {
+        self.expires = None;
+        self.queue.drain(..).map(|queued| (queued.message, queued.content, asks.take(queued.asked)))
+    }
+
+    /// When [`expire`](Self::expire) may have something to do.
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    /// Drops what need not leave any more, if its first piece has not. Gives how many messages and bytes.
+    pub(crate) fn expire(&mut self, now: Instant, asks: &mut Asks) -> (usize, usize) {
+        let (mut gone, mut next) = ((0, 0), None);
+        self.queue.retain(|queued| {
+            let at = asks.expires_at(queued.asked);
+            let expired = at.is_some_and(|at| at <= now);
+            if expired {
+                asks.settle(queued.asked, MessageFate::Expired);
+                gone = (gone.0 + 1, gone.1 + queued.message.len());
+            } else if let Some(at) = at {
+                next = Some(next.map_or(at, |first: Instant| first.min(at)));
+            }
+            !expired
+        });
+        self.expires = next;
+        gone
+    }
+
+    /// The piece handed out last, of a reliable message, has this sequence.
+    pub(crate) fn bound(&mut self, number: u64, last: bool, asks: &mut Asks, now: Instant) {
+        let key = self.current;
+        if key == 0 {
+            return;
+        }
+        asks.left(key, now);
+        let of_it = self.asked.back_mut().filter(|asked| asked.key == key && asked.last.is_none());
+        match of_it {
+            Some(asked) => asked.last = last.then_some(number),
+            None => self.asked.push_back(Asked { key, first: number, last: last.then_some(number) }),
+        }
+    }
+
+    /// The piece handed out last was an unreliable message's: nobody hears of it again.
+    pub(crate) fn forget_asked(&mut self, asks: &mut Asks) {
+        asks.settle(std::mem::take(&mut self.current), MessageFate::Lost);
+    }
+
+    /// Says of which messages all pieces are acknowledged.
+    pub(crate) fn settle(&mut self, asks: &mut Asks) {
+        if self.asked.is_empty() {
+            return;
+        }
+        let space = &self.space;
+        let acked = |number: u64| space.get(number).is_none_or(|sent| sent.carries.is_none());
+        self.asked.retain(|asked| {
+            let done = asked.last.is_some_and(|last| (asked.first.max(space.oldest())..=last).all(acked));
+            if done {
+                asks.acknowledged(asked.key);
+            }
+            !done
+        });
     }
 
     /// Whether messages, or the rest of one, wait to be sent for the first time.
@@ -115,11 +199,13 @@ impl Outbox {
         if self.cut.is_none() {
             let front = self.queue.front()?;
             if !front.is_cut(piece_size) {
-                let payload = self.queue.pop_front()?.message;
+                let Queued { message: payload, asked, .. } = self.queue.pop_front()?;
+                self.current = asked;
                 return Some((Piece { fragment: None, payload }, true));
             }
             let id = id()?;
-            let Queued { message, content } = self.queue.pop_front()?;
+            let Queued { message, content, asked } = self.queue.pop_front()?;
+            self.current = asked;
             self.cut = Some(Cut::new(message, piece_size, id, content));
         }
         let (header, payload, last) = self.cut.as_mut()?.next();

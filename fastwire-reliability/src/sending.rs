@@ -12,6 +12,7 @@ use crate::config::{Peer, Quota};
 use crate::error::{PushError, Violation};
 use crate::outbox::{Outbox, Piece, foreign_pieces};
 use crate::recovery::Outcome;
+use crate::{Receipt, Terms};
 
 /// At this transmission of a packet to a foreign peer a null probe goes along: its second repeat (PROTOCOL A6 rule 2).
 const PROBE_AT: u32 = 3;
@@ -31,11 +32,31 @@ impl Channels {
         channel: u8,
         message: &Bytes,
         content: FragmentFlags,
+        now: Instant,
+    ) -> Result<(), PushError> {
+        self.push_with(channel, message, content, &Terms::NONE, now)
+    }
+
+    /// Queues a message that may expire, or whose sender wants to know what becomes of it:
+    /// [`poll_receipt`](Self::poll_receipt) tells, once. Only reliable messages have receipts here.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]; the message was not taken, and no receipt will come.
+    pub fn push_with(
+        &mut self,
+        channel: u8,
+        message: &Bytes,
+        content: FragmentFlags,
+        terms: &Terms,
         _now: Instant,
     ) -> Result<(), PushError> {
         let Some(mode) = self.layout.mode(channel) else {
             return Err(PushError::InvalidChannel { channel, channels: self.layout.len() });
         };
+        if terms.receipt.is_some() && !mode.is_reliable() {
+            return Err(PushError::NoReceipt { channel });
+        }
         let len = message.len();
         let max = self.max_message_on(mode.is_reliable());
         if len > max {
@@ -51,23 +72,39 @@ impl Channels {
         };
         let first = u64::from(self.first_sequence);
         let outbox = slot.outbox.get_or_insert_with(|| Box::new(Outbox::starting_at(first)));
-        outbox.push(message.clone(), content);
+        let asked = self.asks.open(channel, terms);
+        outbox.push(message.clone(), content, asked, &self.asks);
+        if terms.expires_at.is_some() {
+            self.expiring.insert(channel);
+        }
         self.queued_bytes += len;
         self.queued_messages += 1;
         self.waiting.insert(channel);
         Ok(())
     }
 
-    /// Takes back every message of which nothing was sent: (channel, message, content), in order on each channel.
-    pub fn take_queue(&mut self) -> Vec<(u8, Bytes, FragmentFlags)> {
+    /// What became of a message whose sender asked, one at a time. `None`: of no further one is it known yet.
+    pub fn poll_receipt(&mut self) -> Option<Receipt> {
+        self.asks.pop()
+    }
+
+    /// The connection is over: whoever asked and has had no receipt is told that the message is lost.
+    pub fn settle_receipts(&mut self) {
+        self.asks.settle_all();
+    }
+
+    /// Takes back every message of which nothing was sent: (channel, message, content, what it asked for), in order on each
+    /// channel.
+    pub fn take_queue(&mut self) -> Vec<(u8, Bytes, FragmentFlags, Terms)> {
         let mut taken = Vec::new();
         for (index, slot) in self.channels.iter_mut().enumerate() {
             let Some(outbox) = slot.outbox.as_mut() else { continue };
-            taken.extend(outbox.take_queue().map(|(message, content)| (index as u8, message, content)));
+            let queue = outbox.take_queue(&mut self.asks);
+            taken.extend(queue.map(|(message, content, terms)| (index as u8, message, content, terms)));
         }
         self.queued_messages = self.queued_messages.saturating_sub(taken.len());
         self.queued_bytes -=
-            taken.iter().map(|(_, message, _)| message.len()).sum::<usize>().min(self.queued_bytes);
+            taken.iter().map(|(_, message, ..)| message.len()).sum::<usize>().min(self.queued_bytes);
         taken
     }
 
@@ -180,6 +217,8 @@ impl Channels {
         };
         if self.layout.mode(channel).is_some_and(|mode| mode.is_reliable()) {
             self.recovery.on_ack(&mut outbox.space, set, now, out);
+            self.asks.at(now);
+            outbox.settle(&mut self.asks);
             if outbox.space.has_due() {
                 self.repeating.insert(channel);
             }
@@ -241,6 +280,9 @@ impl Channels {
 
     /// A packet that was never sent before.
     fn next_new(&mut self, now: Instant, reliable: bool, unreliable: bool) -> Option<Outgoing> {
+        if !self.expiring.is_empty() {
+            self.drop_expired(now);
+        }
         for channel in self.waiting.after(self.turn) {
             let is_reliable = self.layout.mode(channel).is_some_and(|mode| mode.is_reliable());
             let allowed = if is_reliable { reliable } else { unreliable };
@@ -262,9 +304,37 @@ impl Channels {
             if last && self.outbox(channel).is_some_and(|outbox| !outbox.has_new()) {
                 self.waiting.remove(channel);
             }
-            return self.bind(channel, piece, is_reliable, now);
+            let outgoing = self.bind(channel, piece, is_reliable, now)?;
+            let slot = self.channels.get_mut(usize::from(channel));
+            if let Some(outbox) = slot.and_then(|slot| slot.outbox.as_deref_mut()) {
+                match is_reliable {
+                    true => outbox.bound(outgoing.sequence.into(), last, &mut self.asks, now),
+                    false => outbox.forget_asked(&mut self.asks),
+                }
+            }
+            return Some(outgoing);
         }
         None
+    }
+
+    /// Drops what waits and has expired by `now`.
+    pub(crate) fn drop_expired(&mut self, now: Instant) {
+        for channel in self.expiring.after(u8::MAX) {
+            let slot = self.channels.get_mut(usize::from(channel));
+            let Some(outbox) = slot.and_then(|slot| slot.outbox.as_deref_mut()) else { continue };
+            if outbox.expires().is_some_and(|at| at <= now) {
+                let (messages, bytes) = outbox.expire(now, &mut self.asks);
+                self.stats.expired += messages as u64;
+                self.queued_messages = self.queued_messages.saturating_sub(messages);
+                self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+            }
+            if !outbox.has_new() {
+                self.waiting.remove(channel);
+            }
+            if outbox.expires().is_none() {
+                self.expiring.remove(channel);
+            }
+        }
     }
 
     /// Gives `piece` the channel's next sequence.

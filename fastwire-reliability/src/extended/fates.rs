@@ -26,6 +26,7 @@ impl ExtendedChannels {
         out: &mut Outcome,
     ) -> Result<(), Violation> {
         self.clock = Some(now);
+        self.asks.at(now);
         let next = self.space.next();
         if largest >= next {
             return Err(Violation::AckOfUnsentPacket { number: largest, next });
@@ -117,18 +118,21 @@ impl ExtendedChannels {
                 }
                 self.refile(channel);
             }
+            Carried::Asked(key) => self.asks.piece_fate(key, fate == Fate::Acked),
             Carried::Whole { channel, first, count } => {
-                let Some(outbox) = self.outbox_mut(channel) else { return };
+                let slot = self.channels.get_mut(usize::from(channel));
+                let Some(outbox) = slot.and_then(|slot| slot.outbox.as_deref_mut()) else { return };
                 let finished = match fate {
-                    Fate::Acked => outbox.whole_acked(first, count),
+                    Fate::Acked => outbox.whole_acked(first, count, &mut self.asks),
                     Fate::Lost => outbox.whole_lost(first, count),
                 };
                 self.finished(channel, finished);
             }
             Carried::Piece { channel, number, start, end } => {
-                let Some(outbox) = self.outbox_mut(channel) else { return };
+                let slot = self.channels.get_mut(usize::from(channel));
+                let Some(outbox) = slot.and_then(|slot| slot.outbox.as_deref_mut()) else { return };
                 let finished = match fate {
-                    Fate::Acked => usize::from(outbox.piece_acked(number, start, end)),
+                    Fate::Acked => usize::from(outbox.piece_acked(number, start, end, &mut self.asks)),
                     Fate::Lost => outbox.piece_lost(number, start, end),
                 };
                 self.finished(channel, finished);

@@ -4,6 +4,7 @@
 //! application's calls), `schedule` (what a packet carries, in which order) and `fates` (what became of packets); what
 //! comes in is in `receiving`.
 
+mod copies;
 mod cut;
 mod deliveries;
 mod fates;
@@ -18,6 +19,7 @@ mod ranges;
 mod receiving;
 mod schedule;
 mod sending;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 
 pub use types::{ControlFrame, Fate, Incoming, PeerLimits, Undelivered, Written};
 
+use crate::asks::Asks;
 use crate::channel_set::ChannelSet;
 use crate::recovery::{GRANULARITY, Outcome, Recovery};
 use crate::space::{AckSpace, Repeat};
@@ -39,6 +42,7 @@ use loose::{Loose, LooseInbox};
 use outbox::Outbox;
 use owed::AckOwed;
 use packet::{Building, Packet};
+use shares::Shares;
 
 /// What a message costs of its channel's credit beside its bytes (PROTOCOL B5, Credit).
 pub(crate) const MESSAGE_CREDIT: u64 = 32;
@@ -106,8 +110,17 @@ pub struct ExtendedChannels {
     crediting: ChannelSet,
     ending: ChannelSet,
     unended: ChannelSet,
+    /// Channels of which something that waits may expire.
+    expiring: ChannelSet,
     /// The channel served last, so that the next turn is another's.
     turn: u8,
+    /// Priorities and weights; `None`: all channels alike.
+    shares: Option<Box<Shares>>,
+    /// Channels that may send copies of what was not lost.
+    redundant: ChannelSet,
+    /// Nothing but acknowledgements, control and probes leaves.
+    held: bool,
+    asks: Asks,
     controls: VecDeque<(ControlFrame, Fate)>,
     owed: AckOwed,
     loose: Loose,
@@ -151,7 +164,12 @@ impl ExtendedChannels {
             crediting: ChannelSet::default(),
             ending: ChannelSet::default(),
             unended: ChannelSet::default(),
+            expiring: ChannelSet::default(),
             turn: u8::MAX,
+            shares: Shares::of(&layout, config),
+            redundant: redundant(&layout, config),
+            held: false,
+            asks: Asks::default(),
             controls: VecDeque::new(),
             owed: AckOwed::new(limits.max_ack_delay),
             loose: Loose::default(),
@@ -284,6 +302,7 @@ impl ExtendedChannels {
         self.deliveries.trim();
         self.space.trim();
         self.controls.shrink_to_fit();
+        self.asks.trim();
         for channel in &mut self.channels {
             if let Some(outbox) = &mut channel.outbox {
                 outbox.trim();
@@ -301,6 +320,10 @@ impl ExtendedChannels {
     /// None today: a connection of the extended profile ends for silence, which is not this layer's to judge.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Outcome) -> Result<(), GiveUp> {
         self.clock = Some(now);
+        self.asks.at(now);
+        if !self.expiring.is_empty() {
+            self.drop_expired(now);
+        }
         if self.recovery.on_packet_timer(&mut self.space, now, out) {
             // RFC 9002 §6.2.4: one packet, and another in case that one is lost
             self.probes = 2;
@@ -324,7 +347,10 @@ impl ExtendedChannels {
     /// [`ack_due`](Self::ack_due).
     pub fn next_timeout(&self) -> Option<Instant> {
         let aged = self.loose.oldest().map(|started| started + self.config.fragment_timeout);
-        [self.recovery.packet_deadline(&self.space), aged, self.credit_at].into_iter().flatten().min()
+        let expires =
+            self.expiring.after(u8::MAX).filter_map(|channel| self.outbox(channel)?.expires()).min();
+        let timers = [self.recovery.packet_deadline(&self.space), aged, self.credit_at, expires];
+        timers.into_iter().flatten().min()
     }
 
     /// A reliable channel's share of the peer's receive budget.
@@ -380,4 +406,14 @@ fn limits(layout: &ChannelLayout, config: &ChannelsConfig) -> PeerLimits {
     let most = (budget / channels).max(1 << 10) as usize;
     let max_message = config.max_message.clamp(1 << 10, most) & !1023;
     PeerLimits { receive_budget: budget, max_message, max_ack_delay: config.max_ack_delay }
+}
+
+/// The channels that may send copies of what was not lost.
+fn redundant(layout: &ChannelLayout, config: &ChannelsConfig) -> ChannelSet {
+    let mut set = ChannelSet::default();
+    for (&channel, config) in &config.channels {
+        let reliable = layout.mode(channel).is_some_and(DeliveryMode::is_reliable);
+        set.set(channel, reliable && config.redundancy.is_some());
+    }
+    set
 }

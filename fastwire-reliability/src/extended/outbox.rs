@@ -1,19 +1,23 @@
 //! The sending half of one channel: messages that wait, that are under way, that were lost; the stream's end; credit.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::copies::Copies;
 use super::cut::{Part, Put, WORTH_CUTTING};
 use super::ranges::Ranges;
 use super::{MESSAGE_CREDIT, SPAN};
-use crate::DeliveryMode;
+use crate::asks::{Asks, Key};
+use crate::{ChannelConfig, DeliveryMode, MessageFate};
 
 /// A message that waits to be sent.
 #[derive(Debug)]
 struct Queued {
     message: Bytes,
     content: u8,
+    asked: Key,
 }
 
 /// A reliable message with a number. Empty once it is acknowledged.
@@ -26,6 +30,7 @@ struct Begun {
     listed: bool,
     /// It left in one frame only, and that was lost.
     lost: bool,
+    asked: Key,
     /// `None` while it left in one frame.
     pieces: Option<Box<Pieces>>,
 }
@@ -43,6 +48,7 @@ struct Cutting {
     message: Bytes,
     content: u8,
     sent: u32,
+    asked: Key,
 }
 
 /// How the own half of a stream ended.
@@ -66,6 +72,8 @@ pub(crate) struct Left {
     pub(crate) last: bool,
     /// It is the first of the message that left.
     pub(crate) begun: bool,
+    /// What an unreliable message asked for; reliable ones keep that to themselves.
+    pub(crate) asked: Key,
 }
 
 /// The sending half of one channel.
@@ -100,6 +108,11 @@ pub(crate) struct Outbox {
     ends: u64,
     /// `end` waits to leave, for the first time or again.
     end_due: bool,
+    latest_only: bool,
+    /// When the first of `queue` expires, or earlier.
+    expires: Option<Instant>,
+    /// `None`: nothing is repeated before it is lost.
+    copies: Option<Box<Copies>>,
 }
 
 impl Outbox {
@@ -123,7 +136,18 @@ impl Outbox {
             end: None,
             ends: 0,
             end_due: false,
+            latest_only: false,
+            expires: None,
+            copies: None,
         }
+    }
+
+    /// Has it treat its messages so.
+    pub(crate) fn configured(mut self, config: &ChannelConfig) -> Self {
+        self.latest_only = config.latest_only;
+        let copies = config.redundancy.filter(|_| self.is_reliable());
+        self.copies = copies.map(|config| Box::new(Copies::new(config)));
+        self
     }
 
     pub(crate) fn is_reliable(&self) -> bool {
@@ -137,18 +161,57 @@ impl Outbox {
     }
 
     /// Queues a message; returns how many messages and bytes it superseded (PROTOCOL B5, UnreliableSequenced): those
-    /// that could have left before and had to wait.
-    pub(crate) fn push(&mut self, message: Bytes, content: u8) -> (usize, usize) {
+    /// that could have left before and had to wait, or all.
+    pub(crate) fn push(
+        &mut self,
+        message: Bytes,
+        content: u8,
+        asked: Key,
+        asks: &mut Asks,
+    ) -> (usize, usize) {
         self.closed = false;
         let mut superseded = (0, 0);
-        if self.mode == DeliveryMode::UnreliableSequenced && self.offered > 0 {
-            let old = self.queue.drain(..self.offered.min(self.queue.len()));
-            superseded = old.fold((0, 0), |(count, bytes), old| (count + 1, bytes + old.message.len()));
+        if self.mode == DeliveryMode::UnreliableSequenced && (self.offered > 0 || self.latest_only) {
+            let old = if self.latest_only { self.queue.len() } else { self.offered.min(self.queue.len()) };
+            for old in self.queue.drain(..old) {
+                superseded = (superseded.0 + 1, superseded.1 + old.message.len());
+                asks.settle(old.asked, MessageFate::Superseded);
+            }
             self.offered = 0;
         }
         self.unsent = self.unsent + message.len() - superseded.1;
-        self.queue.push_back(Queued { message, content });
+        self.queue.push_back(Queued { message, content, asked });
+        if let Some(at) = asks.expires_at(asked) {
+            self.expires = Some(self.expires.map_or(at, |first| first.min(at)));
+        }
         superseded
+    }
+
+    /// When [`expire`](Self::expire) may have something to do.
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    /// Drops what need not leave any more, if its first piece has not. Gives how many messages and bytes.
+    pub(crate) fn expire(&mut self, now: Instant, asks: &mut Asks) -> (usize, usize) {
+        let (mut gone, mut next, mut index, mut offered) = ((0, 0), None, 0, self.offered);
+        self.queue.retain(|queued| {
+            let at = asks.expires_at(queued.asked);
+            let expired = at.is_some_and(|at| at <= now);
+            if expired {
+                asks.settle(queued.asked, MessageFate::Expired);
+                gone = (gone.0 + 1, gone.1 + queued.message.len());
+                offered -= usize::from(index < self.offered);
+            } else if let Some(at) = at {
+                next = Some(next.map_or(at, |first: Instant| first.min(at)));
+            }
+            index += 1;
+            !expired
+        });
+        self.offered = offered;
+        self.unsent -= gone.1;
+        self.expires = next;
+        gone
     }
 
     /// Bytes that wait to be sent for the first time.
@@ -187,17 +250,25 @@ impl Outbox {
     }
 
     /// Ends the stream at once, `peer_ends` as for [`is_open`](Self::is_open). Returns the messages and bytes that waited, and the reliable messages that were under way.
-    pub(crate) fn reset(&mut self, code: u16, peer_ends: u64) -> (usize, usize, usize) {
+    pub(crate) fn reset(&mut self, code: u16, peer_ends: u64, asks: &mut Asks) -> (usize, usize, usize) {
         let (messages, mut bytes) = (self.queue.len() + usize::from(self.cutting.is_some()), 0);
-        bytes += self.queue.drain(..).map(|queued| queued.message.len()).sum::<usize>();
+        for queued in self.queue.drain(..) {
+            bytes += queued.message.len();
+            asks.settle(queued.asked, MessageFate::Lost);
+        }
         bytes += self.cutting.take().map_or(0, |cutting| cutting.message.len() - cutting.sent as usize);
         self.offered = 0;
         self.unsent = 0;
         let (finishing, mut under_way) = (self.is_finishing() && !self.is_ended(peer_ends), 0);
         // before a stream is over nothing of the next is under way: then what is belongs to the one before
         if finishing || self.is_over() {
-            under_way = self.begun.iter().filter(|begun| !begun.done).count();
-            self.begun.clear();
+            for begun in self.begun.drain(..).filter(|begun| !begun.done) {
+                under_way += 1;
+                asks.settle(begun.asked, MessageFate::Lost);
+            }
+            if let Some(copies) = &mut self.copies {
+                copies.clear();
+            }
             self.repeats.clear();
             self.first = self.next;
         }
@@ -307,17 +378,28 @@ impl Outbox {
 
     /// Writes the next message that was not sent before, or more of it. `fresh`: the room of an empty packet. `None`: it
     /// does not fit here.
-    pub(crate) fn put_new(&mut self, channel: u8, room: &mut [u8], fresh: usize) -> Option<Left> {
+    pub(crate) fn put_new(
+        &mut self,
+        channel: u8,
+        room: &mut [u8],
+        fresh: usize,
+        asks: &mut Asks,
+        now: Instant,
+    ) -> Option<Left> {
         if self.cutting.is_none() {
             let front = self.queue.front()?;
             let number = self.next;
-            let (content, len) = (front.content, front.message.len());
+            let (content, len, asked) = (front.content, front.message.len(), front.asked);
             let part = Part { channel, number, content, message: &front.message, start: 0, end: len as u32 };
             if let Some(put) = part.put_whole(room) {
                 let message = self.queue.pop_front()?.message;
                 self.unsent -= len;
-                self.begin(message, content);
-                return Some(Left { put, number, bytes: len, last: true, begun: true });
+                asks.left(asked, now);
+                self.begin(message, content, asked);
+                if let Some(copies) = &mut self.copies {
+                    copies.on_new(number, len, now);
+                }
+                return Some(Left { put, number, bytes: len, last: true, begun: true, asked });
             }
             let worth = self.mode.is_reliable() && room.len() >= WORTH_CUTTING;
             if part.fits_whole(fresh) && !worth {
@@ -326,15 +408,16 @@ impl Outbox {
             let put = part.put_piece(room)?;
             let message = self.queue.pop_front()?.message;
             self.unsent -= put.end as usize;
-            self.cutting = Some(Cutting { number, message: message.clone(), content, sent: put.end });
-            self.begin(message, content);
+            self.cutting = Some(Cutting { number, message: message.clone(), content, sent: put.end, asked });
+            asks.left(asked, now);
+            self.begin(message, content, asked);
             if let Some(begun) = self.begun.back_mut() {
                 begun.pieces = Some(Box::default());
             }
-            return Some(Left { put, number, bytes: put.end as usize, last: false, begun: true });
+            return Some(Left { put, number, bytes: put.end as usize, last: false, begun: true, asked });
         }
         let cutting = self.cutting.as_mut()?;
-        let (number, end) = (cutting.number, cutting.message.len() as u32);
+        let (number, end, asked) = (cutting.number, cutting.message.len() as u32, cutting.asked);
         let part = Part {
             channel,
             number,
@@ -351,11 +434,17 @@ impl Outbox {
         if last {
             self.cutting = None;
         }
-        Some(Left { put, number, bytes, last, begun: false })
+        Some(Left { put, number, bytes, last, begun: false, asked })
     }
 
     /// Writes the next lost piece. `None`: none is lost, or it does not fit here.
-    pub(crate) fn put_repeat(&mut self, channel: u8, room: &mut [u8], fresh: usize) -> Option<(Put, u64)> {
+    pub(crate) fn put_repeat(
+        &mut self,
+        channel: u8,
+        room: &mut [u8],
+        fresh: usize,
+        now: Instant,
+    ) -> Option<(Put, u64)> {
         self.prune_repeats();
         let &number = self.repeats.front()?;
         let begun = self.begun_mut(number)?;
@@ -377,8 +466,35 @@ impl Outbox {
             }
         }
         begun.lost = false;
+        if put.whole
+            && let Some(copies) = &mut self.copies
+        {
+            copies.repeated(number, now);
+        }
         self.prune_repeats();
         Some((put, number))
+    }
+
+    /// Writes the newest message below `below` that goes along once more, whole. Gives its number; `Some` with nothing put: it
+    /// does not fit.
+    pub(crate) fn put_redundant(
+        &mut self,
+        channel: u8,
+        below: u64,
+        room: &mut [u8],
+        now: Instant,
+    ) -> Option<(u64, Option<Put>)> {
+        let number = self.copies.as_ref()?.next(below, now)?;
+        let Some(begun) = self.begun_mut(number) else { return Some((number, None)) };
+        let end = begun.message.len() as u32;
+        let part = Part { channel, number, content: begun.content, message: &begun.message, start: 0, end };
+        let put = part.put_whole(room);
+        if put.is_some()
+            && let Some(copies) = &mut self.copies
+        {
+            copies.copied(number, now);
+        }
+        Some((number, put))
     }
 
     /// Writes a copy of what may still be under way, if it is not acknowledged.
@@ -405,15 +521,15 @@ impl Outbox {
     }
 
     /// Whole messages were acknowledged. Returns how many were unfinished until now.
-    pub(crate) fn whole_acked(&mut self, first: u64, count: u32) -> usize {
-        let finished =
-            (first..first.saturating_add(count.into())).filter(|&number| self.complete(number)).count();
+    pub(crate) fn whole_acked(&mut self, first: u64, count: u32, asks: &mut Asks) -> usize {
+        let numbers = first..first.saturating_add(count.into());
+        let finished = numbers.filter(|&number| self.complete(number, asks)).count();
         self.advance();
         finished
     }
 
     /// A piece was acknowledged; whether that finished its message.
-    pub(crate) fn piece_acked(&mut self, number: u64, start: u32, end: u32) -> bool {
+    pub(crate) fn piece_acked(&mut self, number: u64, start: u32, end: u32, asks: &mut Asks) -> bool {
         let Some(begun) = self.begun_mut(number) else { return false };
         let len = begun.message.len() as u32;
         let pieces = begun.pieces.get_or_insert_default();
@@ -422,7 +538,7 @@ impl Outbox {
         }
         pieces.acked.insert(start, end);
         pieces.lost.remove(start, end);
-        let finished = pieces.acked.covers(len) && self.complete(number);
+        let finished = pieces.acked.covers(len) && self.complete(number, asks);
         self.advance();
         finished
     }
@@ -430,6 +546,9 @@ impl Outbox {
     /// Whole messages were lost; none is finished by that.
     pub(crate) fn whole_lost(&mut self, first: u64, count: u32) -> usize {
         for number in first..first.saturating_add(count.into()) {
+            if self.copies.as_mut().is_some_and(|copies| copies.lost(number)) {
+                continue;
+            }
             let Some(begun) = self.begun_mut(number) else { continue };
             let len = begun.message.len() as u32;
             match &mut begun.pieces {
@@ -469,12 +588,12 @@ impl Outbox {
         self.repeats.shrink_to_fit();
     }
 
-    fn begin(&mut self, message: Bytes, content: u8) {
+    fn begin(&mut self, message: Bytes, content: u8, asked: Key) {
         self.next += 1;
         self.offered = self.offered.saturating_sub(1);
         if self.mode.is_reliable() {
             self.used += message.len() as u64 + MESSAGE_CREDIT;
-            self.begun.push_back(Begun { message, content, ..Begun::new() });
+            self.begun.push_back(Begun { message, content, asked, ..Begun::new() });
         }
     }
 
@@ -483,9 +602,16 @@ impl Outbox {
         self.begun.get_mut(index).filter(|begun| !begun.done)
     }
 
-    fn complete(&mut self, number: u64) -> bool {
+    fn complete(&mut self, number: u64, asks: &mut Asks) -> bool {
         let Some(begun) = self.begun_mut(number) else { return false };
+        let asked = begun.asked;
         *begun = Begun::done();
+        if asked != 0 {
+            asks.acknowledged(asked);
+        }
+        if let Some(copies) = &mut self.copies {
+            copies.done(number);
+        }
         true
     }
 
@@ -522,7 +648,15 @@ impl Outbox {
 
 impl Begun {
     fn new() -> Self {
-        Self { message: Bytes::new(), content: 0, done: false, listed: false, lost: false, pieces: None }
+        Self {
+            message: Bytes::new(),
+            content: 0,
+            done: false,
+            listed: false,
+            lost: false,
+            asked: 0,
+            pieces: None,
+        }
     }
 
     fn done() -> Self {

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::ControlFrame;
+use crate::asks::Key;
 use crate::space::Class;
 
 /// Frames that leave again when their packet is lost.
@@ -32,6 +33,8 @@ pub(crate) enum Carried {
         reset: bool,
     },
     Control(ControlFrame),
+    /// A piece of an unreliable message whose sender wants to know what becomes of it.
+    Asked(Key),
 }
 
 /// What a packet carries that its sender wants to hear about.

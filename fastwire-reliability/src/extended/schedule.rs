@@ -1,10 +1,12 @@
-//! What a packet carries, and in which order: small control frames, what was lost, what is new, the channels in turn.
+//! What a packet carries, and in which order: small control frames; then priority by priority what was lost and what is new,
+//! the channels in turn; then copies of what may yet be lost.
 
 use std::time::Instant;
 
 use fastwire_wire::extended::Frame;
 
 use super::packet::Carried;
+use super::shares::Level;
 use super::{ControlFrame, ExtendedChannels, Written};
 use crate::Quota;
 use crate::channel_set::ChannelSet;
@@ -38,8 +40,8 @@ impl Filling<'_> {
 impl ExtendedChannels {
     /// Whether [`write_frames`](Self::write_frames) would write something now.
     pub fn has_outgoing(&self, quota: Quota) -> bool {
-        let open = quota.is_open() || self.probes > 0;
-        !self.unreliable.is_empty()
+        let open = (quota.is_open() && !self.held) || self.probes > 0;
+        (!self.unreliable.is_empty() && !self.held)
             || !self.crediting.is_empty()
             || !self.ending.is_empty()
             || (open && (!self.reliable.is_empty() || (!self.repeating.is_empty() && self.may_repeat(quota))))
@@ -88,14 +90,25 @@ impl ExtendedChannels {
         self.clock = Some(now);
         self.fresh = self.fresh.max(room.len());
         let probe = self.probes > 0;
-        let open = quota.is_open() || probe;
+        let open = (quota.is_open() && !self.held) || probe;
+        if !self.expiring.is_empty() {
+            self.drop_expired(now);
+        }
         let mut filling = Filling { room, written: Written::default() };
         self.write_credit(&mut filling);
         self.write_ends(&mut filling);
-        if open && !self.repeating.is_empty() && (probe || self.may_repeat(quota)) {
-            self.write_repeats(&mut filling);
+        let repeats = open && (probe || self.may_repeat(quota));
+        let mut index = 0;
+        while let Some(level) = self.level(index) {
+            if repeats && !self.repeating.is_empty() {
+                self.write_repeats(&mut filling, level, now);
+            }
+            self.write_new(&mut filling, level, open, now);
+            index += 1;
         }
-        self.write_new(&mut filling, open);
+        if open && !self.redundant.is_empty() && filling.written.len > 0 && !filling.written.full {
+            self.write_redundant(&mut filling, now);
+        }
         // of streams whose last message has just left
         self.write_ends(&mut filling);
         if probe && !filling.written.reliable {
@@ -163,6 +176,14 @@ impl ExtendedChannels {
         }
     }
 
+    /// The channels of one priority, the highest is 0.
+    fn level(&self, index: usize) -> Option<Level> {
+        match &self.shares {
+            None => (index == 0).then_some(Level { channels: ChannelSet::ALL, weighted: false }),
+            Some(shares) => shares.level(index),
+        }
+    }
+
     fn may_repeat(&self, quota: Quota) -> bool {
         !quota.is_unlimited() || self.recovery.may_repeat()
     }
@@ -217,13 +238,15 @@ impl ExtendedChannels {
         }
     }
 
-    fn write_repeats(&mut self, filling: &mut Filling<'_>) {
-        for channel in self.repeating.after(self.turn) {
+    fn write_repeats(&mut self, filling: &mut Filling<'_>, level: Level, now: Instant) {
+        for channel in self.repeating.and(level.channels).after(self.turn) {
             let fresh = self.fresh;
             let slot = self.channels.get_mut(usize::from(channel));
             let Some(outbox) = slot.and_then(|slot| slot.outbox.as_mut()) else { continue };
             while !filling.is_full() {
-                let Some((put, number)) = outbox.put_repeat(channel, filling.rest(), fresh) else { break };
+                let Some((put, number)) = outbox.put_repeat(channel, filling.rest(), fresh, now) else {
+                    break;
+                };
                 filling.wrote(put.len, true);
                 self.building.repeat = true;
                 self.turn = channel;
@@ -242,12 +265,13 @@ impl ExtendedChannels {
         }
     }
 
-    /// New messages, one of each channel in turn.
-    fn write_new(&mut self, filling: &mut Filling<'_>, open: bool) {
-        let mut full = ChannelSet::default();
+    /// New messages of one priority, one of each channel in turn, or as many as its weight allows.
+    fn write_new(&mut self, filling: &mut Filling<'_>, level: Level, open: bool, now: Instant) {
+        let (mut full, mut cut_short) = (ChannelSet::default(), None);
         loop {
-            let set = if open { self.reliable.union(self.unreliable) } else { self.unreliable };
-            let set = set.minus(full);
+            let set = if open { self.reliable } else { ChannelSet::default() };
+            let set = if self.held { set } else { set.union(self.unreliable) };
+            let set = set.and(level.channels).minus(full);
             if set.is_empty() {
                 break;
             }
@@ -257,14 +281,32 @@ impl ExtendedChannels {
             }
             let alone = set.is_single();
             for channel in set.after(self.turn) {
+                let weighted = level.weighted && !alone;
+                if weighted && !self.shares.as_mut().is_none_or(|shares| shares.begin_turn(channel)) {
+                    continue;
+                }
                 loop {
-                    if !self.write_one(filling, channel) {
+                    let before = filling.written.len;
+                    if !self.write_one(filling, channel, now) {
                         full.insert(channel);
                         break;
                     }
-                    if !alone || filling.is_full() || !self.outbox(channel).is_some_and(|o| o.has_new()) {
+                    let more = self.outbox(channel).is_some_and(|o| o.has_new());
+                    let goes_on = match self.shares.as_mut().filter(|_| weighted) {
+                        None => alone,
+                        Some(shares) if !more => {
+                            shares.forfeit(channel);
+                            false
+                        }
+                        Some(shares) => shares.spend(channel, filling.written.len - before),
+                    };
+                    if !goes_on || !more || filling.is_full() {
                         break;
                     }
+                }
+                let short_of_room = filling.is_full() || full.contains(channel);
+                if weighted && short_of_room && self.shares.as_ref().is_some_and(|s| s.has_turn(channel)) {
+                    cut_short = cut_short.or(Some(channel));
                 }
                 self.refile(channel);
                 if filling.is_full() {
@@ -272,21 +314,31 @@ impl ExtendedChannels {
                 }
             }
         }
+        if let Some(channel) = cut_short {
+            // its turn goes on in the next packet
+            self.turn = channel.wrapping_sub(1);
+        }
         filling.written.full |= !full.is_empty();
     }
 
     /// The next message, or piece, of one channel; false if it does not fit.
-    fn write_one(&mut self, filling: &mut Filling<'_>, channel: u8) -> bool {
+    fn write_one(&mut self, filling: &mut Filling<'_>, channel: u8, now: Instant) -> bool {
         let fresh = self.fresh;
         let slot = self.channels.get_mut(usize::from(channel));
         let Some(outbox) = slot.and_then(|slot| slot.outbox.as_mut()) else { return false };
-        let Some(left) = outbox.put_new(channel, filling.rest(), fresh) else { return false };
+        let Some(left) = outbox.put_new(channel, filling.rest(), fresh, &mut self.asks, now) else {
+            return false;
+        };
         let reliable = outbox.is_reliable();
         filling.wrote(left.put.len, reliable);
         self.turn = channel;
         self.queued_bytes = self.queued_bytes.saturating_sub(left.bytes);
         self.queued_messages -= usize::from(left.last && self.queued_messages > 0);
         if !reliable {
+            if left.asked != 0 {
+                self.asks.piece_left(left.asked, left.last);
+                self.building.packet.frames.push(Carried::Asked(left.asked));
+            }
             return true;
         }
         self.unfinished += usize::from(left.begun);
@@ -314,7 +366,9 @@ impl ExtendedChannels {
             let (channel, first, count, stretch) = match frame {
                 Carried::Whole { channel, first, count } => (channel, first, count, None),
                 Carried::Piece { channel, number, start, end } => (channel, number, 1, Some((start, end))),
-                Carried::Credit { .. } | Carried::End { .. } | Carried::Control(_) => continue,
+                Carried::Credit { .. } | Carried::End { .. } | Carried::Control(_) | Carried::Asked(_) => {
+                    continue;
+                }
             };
             for number in first..first.saturating_add(count.into()) {
                 let slot = self.channels.get_mut(usize::from(channel));
@@ -331,6 +385,22 @@ impl ExtendedChannels {
             }
         }
         self.stats.probes += 1;
+    }
+
+    /// What left in earlier packets and may yet be lost goes along once more, the newest first (PROTOCOL B5, Redundancy).
+    fn write_redundant(&mut self, filling: &mut Filling<'_>, now: Instant) {
+        for channel in self.redundant.after(self.turn) {
+            let slot = self.channels.get_mut(usize::from(channel));
+            let Some(outbox) = slot.and_then(|slot| slot.outbox.as_mut()) else { continue };
+            let mut below = u64::MAX;
+            while let Some((number, put)) = outbox.put_redundant(channel, below, filling.rest(), now) {
+                below = number;
+                let Some(put) = put else { break };
+                filling.wrote(put.len, true);
+                self.building.packet.add_whole(channel, number);
+                self.stats.copies += 1;
+            }
+        }
     }
 
     /// What waits on sequenced channels had its chance: a newer message replaces it.

@@ -7,7 +7,7 @@ use fastwire_wire::FragmentFlags;
 
 use super::outbox::Outbox;
 use super::{ExtendedChannels, Undelivered};
-use crate::PushError;
+use crate::{MessageFate, PushError, Receipt, Terms};
 
 impl ExtendedChannels {
     /// Queues a message. `content` describes its compression.
@@ -20,6 +20,23 @@ impl ExtendedChannels {
         channel: u8,
         message: &Bytes,
         content: FragmentFlags,
+        now: Instant,
+    ) -> Result<(), PushError> {
+        self.push_with(channel, message, content, &Terms::NONE, now)
+    }
+
+    /// Queues a message that may expire, or whose sender wants to know what becomes of it:
+    /// [`poll_receipt`](Self::poll_receipt) tells, once.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]; the message was not taken, and no receipt will come.
+    pub fn push_with(
+        &mut self,
+        channel: u8,
+        message: &Bytes,
+        content: FragmentFlags,
+        terms: &Terms,
         now: Instant,
     ) -> Result<(), PushError> {
         let Some(mode) = self.mode(channel) else { return Err(self.no_channel(channel)) };
@@ -35,11 +52,16 @@ impl ExtendedChannels {
             return Err(PushError::QueueFull { messages: self.queued_messages, bytes: self.queued_bytes });
         }
         let ends = self.peer_ends_seen(channel);
-        let outbox = self.open_outbox(channel)?;
-        if !outbox.is_open(ends) {
+        if !self.open_outbox(channel)?.is_open(ends) {
             return Err(PushError::Finished { channel });
         }
-        let (messages, bytes) = outbox.push(message.clone(), content.bits());
+        let asked = self.asks.open(channel, terms);
+        let slot = self.channels.get_mut(usize::from(channel));
+        let Some(outbox) = slot.and_then(|slot| slot.outbox.as_deref_mut()) else { return Ok(()) };
+        let (messages, bytes) = outbox.push(message.clone(), content.bits(), asked, &mut self.asks);
+        if terms.expires_at.is_some() {
+            self.expiring.insert(channel);
+        }
         self.stats.superseded += messages as u64;
         self.queued_bytes = self.queued_bytes + len - bytes;
         self.queued_messages = self.queued_messages + 1 - messages;
@@ -74,16 +96,62 @@ impl ExtendedChannels {
     pub fn reset(&mut self, channel: u8, code: u16) -> Result<(), PushError> {
         self.reliable_only(channel)?;
         let ends = self.peer_ends_seen(channel);
-        let outbox = self.open_outbox(channel)?;
-        if !outbox.can_reset(ends) {
+        if !self.open_outbox(channel)?.can_reset(ends) {
             return Err(PushError::Finished { channel });
         }
-        let (messages, bytes, under_way) = outbox.reset(code, ends);
+        let slot = self.channels.get_mut(usize::from(channel));
+        let Some(outbox) = slot.and_then(|slot| slot.outbox.as_deref_mut()) else { return Ok(()) };
+        let (messages, bytes, under_way) = outbox.reset(code, ends, &mut self.asks);
         self.queued_messages = self.queued_messages.saturating_sub(messages);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
         self.unfinished = self.unfinished.saturating_sub(under_way);
         self.refile(channel);
         Ok(())
+    }
+
+    /// What became of a message whose sender asked, one at a time. `None`: of no further one is it known yet.
+    pub fn poll_receipt(&mut self) -> Option<Receipt> {
+        self.asks.pop()
+    }
+
+    /// The connection is over: whoever asked and has had no receipt is told that the message is lost.
+    pub fn settle_receipts(&mut self) {
+        self.asks.settle_all();
+    }
+
+    /// A message could not go on from the channels that the connection had before: whoever asked is told that it is lost.
+    pub fn lose(&mut self, channel: u8, terms: &Terms) {
+        let key = self.asks.open(channel, terms);
+        self.asks.settle(key, MessageFate::Lost);
+    }
+
+    /// Takes over receipts of the channels that the connection had before.
+    pub fn adopt_receipts(&mut self, receipts: impl Iterator<Item = Receipt>) {
+        self.asks.adopt(receipts);
+    }
+
+    /// Stops (`true`) or resumes all that is not an acknowledgement, credit, an end or a probe: a limit of the own side's on
+    /// what is sent was reached.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Drops what waits and has expired by `now`.
+    pub(super) fn drop_expired(&mut self, now: Instant) {
+        for channel in self.expiring.after(u8::MAX) {
+            let slot = self.channels.get_mut(usize::from(channel));
+            let Some(outbox) = slot.and_then(|slot| slot.outbox.as_deref_mut()) else { continue };
+            if outbox.expires().is_some_and(|at| at <= now) {
+                let (messages, bytes) = outbox.expire(now, &mut self.asks);
+                self.stats.expired += messages as u64;
+                self.queued_messages = self.queued_messages.saturating_sub(messages);
+                self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+            }
+            if outbox.expires().is_none() {
+                self.expiring.remove(channel);
+            }
+            self.refile(channel);
+        }
     }
 
     /// Bytes on a channel that wait to be sent for the first time.
@@ -122,6 +190,13 @@ impl ExtendedChannels {
         let mode = self.mode(channel);
         let slot = self.channels.get_mut(usize::from(channel)).zip(mode);
         let (slot, mode) = slot.ok_or(missing)?;
-        Ok(slot.outbox.get_or_insert_with(|| Box::new(Outbox::starting_at(mode, window, first))))
+        let config = &self.config;
+        Ok(slot.outbox.get_or_insert_with(|| {
+            let outbox = Outbox::starting_at(mode, window, first);
+            Box::new(match config.channels.get(&channel) {
+                None => outbox,
+                Some(config) => outbox.configured(config),
+            })
+        }))
     }
 }

@@ -10,6 +10,7 @@ mod link;
 mod peer;
 mod simulation;
 mod streams;
+mod terms;
 mod vectors;
 mod weak;
 mod world;
