@@ -1,5 +1,6 @@
 //! Configuration of servers and clients: every field with its unit, default and range, and the named limits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use fastwire_crypto::{CipherSuite, PublicKey};
 use fastwire_reliability::ChannelLayout;
 use fastwire_wire::Features;
 
-use crate::ConfigError;
 use crate::connect_token::{ConnectToken, TokenKeys};
 use crate::connection_ids::{ConnectionIdGenerator, RandomIds};
 use crate::identity::Identity;
 use crate::key_log::KeyLog;
 use crate::observe::Observers;
 use crate::profile::{ClientProfile, ExtendedConfig, PreSharedKey, ServerProfile};
+use crate::{ChannelConfig, ConfigError};
 
 /// How a server behaves. Start from [`ServerConfig::default`] and change what you need.
 #[derive(Debug, Clone)]
@@ -43,6 +44,12 @@ pub struct ServerConfig {
     /// Channels whose messages are never compressed: for secrets that stand beside text an attacker may
     /// choose, whose compressed size would give them away. Default none.
     pub uncompressed_channels: Vec<u8>,
+    /// How single channels are sent: priority, weight, copies in advance. This side's own business; the peer's may differ.
+    /// Default: all alike. Extended profile.
+    pub channel_configs: BTreeMap<u8, ChannelConfig>,
+    /// Bytes a second that one connection sends at most, all datagrams counted. Acknowledgements and control frames leave all
+    /// the same and are paid off first. Default none, at least 2000.
+    pub max_send_rate: Option<u64>,
     /// Congestion control. Default [`CongestionMode::Auto`]: conservative in the base profile, model-based in the extended
     /// one. Ignored where a controller of one's own is set.
     pub congestion: CongestionMode,
@@ -107,6 +114,8 @@ impl Default for ServerConfig {
             channel_layout: ChannelLayout::default(),
             compression: CompressionConfig::default(),
             uncompressed_channels: Vec::new(),
+            channel_configs: BTreeMap::new(),
+            max_send_rate: None,
             congestion: CongestionMode::default(),
             cipher_preference: default_suites(),
             max_retransmits: 15,
@@ -153,6 +162,10 @@ pub struct ClientConfig {
     pub compression: CompressionConfig,
     /// As [`ServerConfig::uncompressed_channels`].
     pub uncompressed_channels: Vec<u8>,
+    /// As [`ServerConfig::channel_configs`].
+    pub channel_configs: BTreeMap<u8, ChannelConfig>,
+    /// As [`ServerConfig::max_send_rate`].
+    pub max_send_rate: Option<u64>,
     /// As [`ServerConfig::congestion`].
     pub congestion: CongestionMode,
     /// Cipher suites allowed; the first is asked for. Default AES-128-GCM, then ChaCha20-Poly1305.
@@ -212,6 +225,8 @@ impl Default for ClientConfig {
             channel_layout: server.channel_layout,
             compression: server.compression,
             uncompressed_channels: server.uncompressed_channels,
+            channel_configs: server.channel_configs,
+            max_send_rate: server.max_send_rate,
             congestion: server.congestion,
             cipher_preference: server.cipher_preference,
             max_retransmits: server.max_retransmits,
@@ -286,6 +301,11 @@ pub struct Limits {
     /// Bytes that a stream of an async connection holds for its reader, and as many from its writer. Default 256 KiB, at
     /// least 1. Beyond them the stream's channel is paused, and its writer waits.
     pub stream_bytes: usize,
+    /// Messages a second that one connection delivers at most. Further ones wait in the receive budget, which slows the peer
+    /// down; of unreliable ones the oldest are dropped when it is full. Default none, at least 1.
+    pub receive_messages_per_second: Option<u32>,
+    /// Bytes of messages a second that one connection delivers at most; likewise. Default none, at least 1000.
+    pub receive_bytes_per_second: Option<u64>,
     /// Banned addresses a server keeps. Default 65 536.
     pub bans: usize,
     /// Bytes of messages that all connections of a server may hold together: partial, undelivered, waiting to leave or to be
@@ -313,6 +333,8 @@ impl Default for Limits {
             handle_queue_messages: 4096,
             inbox_messages: 256,
             stream_bytes: 256 << 10,
+            receive_messages_per_second: None,
+            receive_bytes_per_second: None,
             bans: 65_536,
             memory: 1 << 30,
         }
@@ -341,6 +363,12 @@ impl Limits {
         at_least("limits.send_queue_bytes", self.send_queue_bytes, 1 << 20, "at least 1048576 bytes")?;
         at_least("limits.send_queue_messages", self.send_queue_messages, 16, "at least 16")?;
         at_least("limits.receive_budget", self.receive_budget, 1 << 20, "at least 1048576 bytes")?;
+        if let Some(rate) = self.receive_messages_per_second {
+            at_least("limits.receive_messages_per_second", rate as usize, 1, "at least 1")?;
+        }
+        if let Some(rate) = self.receive_bytes_per_second.filter(|rate| *rate < 1000) {
+            return Err(ConfigError::range("limits.receive_bytes_per_second", rate, "at least 1000"));
+        }
         at_least("limits.handle_queue_messages", self.handle_queue_messages, 1, "at least 1")?;
         at_least("limits.stream_bytes", self.stream_bytes, 1, "at least 1 byte")?;
         at_least("limits.memory", self.memory, 1 << 20, "at least 1048576 bytes")?;
@@ -376,6 +404,8 @@ pub(crate) struct CommonConfig {
     pub(crate) channel_layout: ChannelLayout,
     pub(crate) compression: CompressionConfig,
     pub(crate) uncompressed_channels: Vec<u8>,
+    pub(crate) channel_configs: BTreeMap<u8, ChannelConfig>,
+    pub(crate) max_send_rate: Option<u64>,
     pub(crate) cipher_preference: Vec<CipherSuite>,
     pub(crate) max_retransmits: u32,
     pub(crate) fragment_timeout: Duration,
@@ -410,6 +440,8 @@ macro_rules! common {
             channel_layout: c.channel_layout.clone(),
             compression: c.compression.clone(),
             uncompressed_channels: c.uncompressed_channels.clone(),
+            channel_configs: c.channel_configs.clone(),
+            max_send_rate: c.max_send_rate,
             cipher_preference: c.cipher_preference.clone(),
             max_retransmits: c.max_retransmits,
             fragment_timeout: c.fragment_timeout,
@@ -492,6 +524,19 @@ impl CommonConfig {
             self.uncompressed_channels.iter().find(|c| usize::from(**c) >= self.channel_layout.len());
         if let Some(channel) = beyond {
             return Err(ConfigError::range("uncompressed_channels", channel, "channels of channel_layout"));
+        }
+        let beyond = self.channel_configs.keys().find(|c| usize::from(**c) >= self.channel_layout.len());
+        if let Some(channel) = beyond {
+            return Err(ConfigError::range("channel_configs", channel, "channels of channel_layout"));
+        }
+        for redundancy in self.channel_configs.values().filter_map(|config| config.redundancy) {
+            if !(1..=400).contains(&redundancy.percent) || !(1..=1000).contains(&redundancy.max_len) {
+                let value = format!("{redundancy:?}");
+                return Err(ConfigError::range("redundancy", value, "percent 1 to 400, max_len 1 to 1000"));
+            }
+        }
+        if let Some(rate) = self.max_send_rate.filter(|rate| *rate < 2000) {
+            return Err(ConfigError::range("max_send_rate", rate, "at least 2000 bytes a second"));
         }
         if self.cipher_preference.is_empty() {
             return Err(ConfigError::range("cipher_preference", "empty", "at least one suite"));

@@ -199,6 +199,12 @@ pub enum SendError {
     /// our end has left: try again then.
     #[error("the stream on channel {0} was ended")]
     StreamEnded(u8),
+    /// Messages of an unreliable channel have receipts only on an established connection of the extended profile.
+    #[error(
+        "a message on channel {0} can have no receipt: unreliable messages have some only on an established connection of \
+         the extended profile"
+    )]
+    NoReceipt(u8),
     /// The connection's send queue is full. Holds the message, to be offered again later.
     #[error("the send queue is full; send again after the next tick, or raise Limits::send_queue_bytes")]
     QueueFull(Bytes),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{ConnectError, ConnectionError, ConnectionId};
+use crate::{ConnectError, ConnectionError, ConnectionId, Receipt};
 
 /// One thing that happened. Of one connection the order is always `Connected`, then messages and
 /// errors, then `Disconnected`.
@@ -55,6 +55,14 @@ pub enum Event {
         /// What its application says of it.
         code: u16,
     },
+    /// What became of a message whose sender asked with [`SendOptions::receipt`](crate::SendOptions::receipt). Once for each,
+    /// before the connection's `Disconnected`.
+    Receipt {
+        /// The connection it was sent on.
+        connection: ConnectionId,
+        /// Which message, and what became of it.
+        receipt: Receipt,
+    },
     /// Something went wrong on a connection of an authenticated peer. It ends next.
     Error {
         /// Which connection.
@@ -81,6 +89,7 @@ impl Event {
             | Event::Message { connection, .. }
             | Event::StreamFinished { connection, .. }
             | Event::StreamReset { connection, .. }
+            | Event::Receipt { connection, .. }
             | Event::Error { connection, .. }
             | Event::Disconnected { connection, .. } => *connection,
         }

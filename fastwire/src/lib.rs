@@ -19,6 +19,7 @@ mod profile;
 pub mod proto;
 #[cfg(feature = "qlog")]
 pub mod qlog;
+mod send_options;
 mod shell;
 pub mod sim;
 mod stats;
@@ -29,6 +30,8 @@ pub use fastwire_congestion as congestion;
 pub use fastwire_crypto as crypto;
 pub use fastwire_reliability as reliability;
 pub use fastwire_wire as wire;
+
+pub use fastwire_reliability::{ChannelConfig, MessageFate, Redundancy};
 
 #[doc(hidden)]
 pub use self::config::Counters;
@@ -51,6 +54,7 @@ pub use self::known_hosts::{KnownHosts, KnownHostsError, Trust};
 pub use self::observe::{Metrics, Observed, Observer, Observers, PacketView, Subject};
 pub use self::payload::Payload;
 pub use self::profile::{ClientProfile, PreSharedKey, Profile, ServerProfile};
+pub use self::send_options::{Receipt, ReceiptId, SendOptions};
 #[cfg(feature = "tokio")]
 pub use self::shell::asynchronous::{self, AsyncClient, AsyncConnection, AsyncServer};
 pub use self::shell::{

@@ -76,6 +76,15 @@ pub struct ConnectionStats {
     pub send_errors: u64,
     /// Times the connection moved to another address.
     pub migrations: u64,
+    /// Copies of messages that went along before any loss was seen ([`Redundancy`](crate::Redundancy)).
+    pub redundant_copies: u64,
+    /// Messages that expired before any of them could leave.
+    pub expired: u64,
+    /// Messages of sequenced channels that a newer one replaced before they could leave.
+    pub superseded: u64,
+    /// Times that what arrived had to wait for [`Limits::receive_messages_per_second`](crate::Limits::receive_messages_per_second)
+    /// or [`receive_bytes_per_second`](crate::Limits::receive_bytes_per_second).
+    pub throttled: u64,
     /// Bytes held for partial and undelivered messages.
     pub memory_held: u64,
     /// The largest UDP payload sent: what the path was found to carry (extended profile, RFC 8899), else `mtu`.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use fastwire_compress::{Algorithm, Compressed, Compressor, Encoding, Method};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, CipherSuite, KeyPair, PublicKey};
-use fastwire_reliability::ReceiveQuality;
 use fastwire_reliability::extended::Undelivered;
+use fastwire_reliability::{ReceiveQuality, Terms};
 use fastwire_wire::{Control, Features, FragmentFlags, Reject, RejectReason};
 
 use super::connection::{Farewell, ServerTime};
@@ -22,7 +22,7 @@ use crate::payload::Payload;
 use crate::transport::SocketId;
 use crate::{
     ConnectError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, EndpointStats, Profile,
-    SendError, TokenClaims, UnknownConnection,
+    ReceiptId, SendError, SendOptions, TokenClaims, UnknownConnection,
 };
 
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
@@ -65,7 +65,25 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     ) -> Result<(), SendError> {
         let now = self.clock.advance(now);
         let message = data.into_bytes(&mut self.pool);
-        self.send_bytes(now, id, message, channel, true)
+        self.send_bytes(now, id, message, channel, &SendOptions::new()).map(drop)
+    }
+
+    /// As [`send`](Self::send), with something special: a receipt, an end of its usefulness. Gives the receipt's name, if one
+    /// was asked for: an [`Event::Receipt`](crate::Event::Receipt) with it will come, once.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::NoReceipt`]; no receipt will come then.
+    pub fn send_with(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        data: impl Payload,
+        channel: u8,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        let now = self.clock.advance(now);
+        let message = data.into_bytes(&mut self.pool);
+        self.send_bytes(now, id, message, channel, &options)
     }
 
     /// As [`send`](Self::send), but never compressed: for secrets that stand beside text an attacker may
@@ -82,7 +100,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     ) -> Result<(), SendError> {
         let now = self.clock.advance(now);
         let message = data.into_bytes(&mut self.pool);
-        self.send_bytes(now, id, message, channel, false)
+        self.send_bytes(now, id, message, channel, &SendOptions::new().uncompressed()).map(drop)
     }
 
     fn send_bytes(
@@ -91,12 +109,25 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         id: ConnectionId,
         message: Bytes,
         channel: u8,
-        may_compress: bool,
-    ) -> Result<(), SendError> {
+        options: &SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
         if self.config.channel_layout.stream_opener(channel).is_some() {
             return Err(SendError::StreamChannel(channel));
         }
-        self.queue_bytes(now, id, message, channel, may_compress)
+        let mut terms = Terms::NONE;
+        if options.receipt {
+            let name = options.id.unwrap_or_else(|| {
+                self.receipts += 1;
+                ReceiptId::of_endpoint(self.receipts)
+            });
+            terms = terms.receipt(name.0);
+        }
+        if let Some(time) = options.expires_after {
+            // what lies beyond all time never expires
+            terms.expires_at = now.checked_add(time);
+        }
+        self.queue_bytes(now, id, message, channel, !options.uncompressed, &terms)?;
+        Ok(terms.receipt.map(ReceiptId))
     }
 
     /// Queues what may be a message or a part of a stream.
@@ -107,6 +138,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         message: Bytes,
         channel: u8,
         may_compress: bool,
+        terms: &Terms,
     ) -> Result<(), SendError> {
         let connection = self.connections.get(id).ok_or(SendError::ConnectionClosed)?;
         let method = connection.compression();
@@ -116,7 +148,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let mut result = Err(SendError::ConnectionClosed);
         let compressed = wire.is_some();
         let (wire, content) = wire.unwrap_or_else(|| (message.clone(), FragmentFlags::EMPTY));
-        self.with_connection(id, |connection, _| result = connection.enqueue(&wire, channel, content, now));
+        self.with_connection(id, |connection, _| {
+            result = connection.enqueue(&wire, channel, content, terms, now);
+        });
         // The caller gets back what it gave, not what would have travelled.
         match result {
             Err(SendError::QueueFull(_)) if compressed => Err(SendError::QueueFull(message)),

@@ -10,7 +10,7 @@ use fastwire_reliability::extended::Incoming;
 use fastwire_wire::FragmentFlags;
 
 use super::Endpoint;
-use crate::{ConnectionId, Event};
+use crate::{ConnectionId, Event, Receipt, ReceiptId};
 
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     pub(super) fn mark_deliverable(&mut self, id: ConnectionId) {
@@ -27,12 +27,28 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         loop {
             let connection =
                 self.connections.get_mut(id).filter(|connection| !connection.common.is_paused)?;
+            if connection.common.intake.is_closed(self.clock.now()) {
+                self.reschedule(id);
+                return None;
+            }
             let incoming = connection.poll_delivery()?;
+            if let Incoming::Message(delivery) = &incoming {
+                connection.common.intake.on_delivered(delivery.data.len());
+            }
             let event = self.event_of(id, incoming);
             self.account(id);
             if event.is_some() {
                 return event;
             }
+        }
+    }
+
+    /// What became of messages whose sender asked becomes events.
+    pub(super) fn collect_receipts(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        while let Some(given) = connection.poll_receipt() {
+            let receipt = Receipt { id: ReceiptId(given.name), channel: given.channel, fate: given.fate };
+            self.events.push_back(Event::Receipt { connection: id, receipt });
         }
     }
 

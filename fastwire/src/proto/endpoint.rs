@@ -73,6 +73,8 @@ pub struct Endpoint<C, Z, G> {
     pub(super) scratch: Vec<u8>,
     pub(super) compressions: Compressions,
     pub(super) pool: ChunkPool,
+    /// Receipts asked for so far.
+    pub(super) receipts: u64,
     pub(super) stats: EndpointStats,
     pub(super) memory: Memory,
     /// When it was made, on its own clock.
@@ -148,6 +150,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             scratch: Vec::new(),
             compressions: Compressions::default(),
             pool: ChunkPool::new(),
+            receipts: 0,
             stats: EndpointStats::default(),
             memory: Memory::default(),
             started: now,
@@ -186,6 +189,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 client::handle_timeout(self, id, now);
             }
             self.with_connection(id, |connection, env| connection.handle_timeout(now, env));
+            if self.connections.get_mut(id).is_some_and(|connection| connection.common.intake.wakes(now)) {
+                self.mark_deliverable(id);
+            }
         }
     }
 
@@ -321,6 +327,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     }
 
     pub(super) fn apply_changes(&mut self, id: ConnectionId) {
+        self.collect_receipts(id);
         if self.changes.is_empty() {
             return;
         }
@@ -382,6 +389,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
 
     pub(super) fn on_ended(&mut self, id: ConnectionId, reason: DisconnectReason) {
         self.drain_messages(id);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.settle_receipts();
+        }
+        self.collect_receipts(id);
         let Some(mut connection) = self.connections.remove(id) else { return };
         self.memory.held = self.memory.held.saturating_sub(connection.common.charged);
         connection.common.observe(self.clock.now(), || Observed::Closed { reason: Some(reason) });

@@ -6,6 +6,7 @@ use std::time::Instant;
 use fastwire_compress::Compressor;
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::Cipher;
+use fastwire_reliability::Terms;
 
 use super::Endpoint;
 use crate::payload::Payload;
@@ -31,7 +32,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             return Err(SendError::NoStream(channel));
         }
         let data = data.into_bytes(&mut self.pool);
-        self.queue_bytes(now, id, data, channel, true)
+        self.queue_bytes(now, id, data, channel, true, &Terms::NONE)
     }
 
     /// Ends our half of the stream on a channel: the peer sees

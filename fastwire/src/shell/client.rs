@@ -18,7 +18,10 @@ use crate::congestion::{BuiltinController, CongestionController};
 use crate::crypto::{Aead, Cipher};
 use crate::proto::{Endpoint, RebindError, ServerTime};
 use crate::transport::{Readiness, Transport, UdpTransport};
-use crate::{ConnectError, ConnectionId, ConnectionState, ConnectionStats, Event, Payload, SendError};
+use crate::{
+    ConnectError, ConnectionId, ConnectionState, ConnectionStats, Event, Payload, Receipt, ReceiptId,
+    SendError, SendOptions,
+};
 
 /// A client: one connection at a time. Its owner drives it, once a frame, with [`tick`](Self::tick) or with
 /// [`receive`](Self::receive), [`poll_event`](Self::poll_event) and [`flush`](Self::flush), or gives it away:
@@ -144,6 +147,20 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Client<T, 
     /// [`SendError`]; nothing was queued then, and [`SendError::QueueFull`] hands the message back.
     pub fn send(&mut self, data: impl Payload, channel: u8) -> Result<(), SendError> {
         self.server().ok_or(SendError::ConnectionClosed)?.send(data, channel)
+    }
+
+    /// As [`send`](Self::send), with something special: a receipt, an end of its usefulness. Gives the receipt's name, if one
+    /// was asked for: [`Event::Receipt`] tells, once, what became of the message.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::NoReceipt`]; no receipt will come then.
+    pub fn send_with(
+        &mut self,
+        channel: u8,
+        data: impl Payload,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        self.server().ok_or(SendError::ConnectionClosed)?.send_with(channel, data, options)
     }
 
     /// As [`send`](Self::send), and sends at once all that is queued, this message last.
@@ -294,6 +311,10 @@ struct Following<'a, H: ?Sized> {
 }
 
 impl<H: Handler + ?Sized> Handler for Following<'_, H> {
+    fn on_receipt(&mut self, peer: &mut Peer<'_>, receipt: &Receipt) {
+        self.handler.on_receipt(peer, receipt);
+    }
+
     fn on_connect(&mut self, peer: &mut Peer<'_>) {
         *self.connection = Some(peer.id());
         self.handler.on_connect(peer);

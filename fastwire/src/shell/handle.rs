@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::link::{Command, Hub, Link, Order, Pending};
 use crate::transport::ChunkPool;
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, Profile, SendError,
-    ServerHealth,
+    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, Profile, ReceiptId,
+    SendError, SendOptions, ServerHealth,
 };
 
 /// One connection for other threads than the one that drives it: to send, to close, to look.
@@ -43,6 +43,20 @@ impl ConnectionHandle {
     /// [`handle_queue_messages`](crate::Limits::handle_queue_messages) are reached.
     pub fn send(&self, data: impl Payload, channel: u8) -> Result<(), SendError> {
         self.link.send(own(data), channel, Pending::Queued)
+    }
+
+    /// As [`send`](Self::send), with something special: a receipt, an end of its usefulness. Gives the receipt's name, if one
+    /// was asked for: [`Handler::on_receipt`](super::Handler::on_receipt) (a task: its connection's `next_receipt`) tells, once, what became of the message.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::NoReceipt`]; no receipt will come then.
+    pub fn send_with(
+        &self,
+        channel: u8,
+        data: impl Payload,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        self.link.send_with(own(data), channel, Some(&options), Pending::Queued)
     }
 
     /// As [`send`](Self::send), but wakes the endpoint's thread or task at once.
@@ -141,6 +155,21 @@ impl ServerHandle {
     /// [`SendError`]; nothing was queued then, and [`SendError::QueueFull`] hands the message back.
     pub fn send(&self, to: ConnectionId, data: impl Payload, channel: u8) -> Result<(), SendError> {
         self.connection(to).ok_or(SendError::ConnectionClosed)?.send(data, channel)
+    }
+
+    /// As [`send`](Self::send), with something special: a receipt, an end of its usefulness. Gives the receipt's name, if one
+    /// was asked for: [`Handler::on_receipt`](super::Handler::on_receipt) tells, once, what became of the message.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::NoReceipt`]; no receipt will come then.
+    pub fn send_with(
+        &self,
+        to: ConnectionId,
+        channel: u8,
+        data: impl Payload,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        self.connection(to).ok_or(SendError::ConnectionClosed)?.send_with(channel, data, options)
     }
 
     /// As [`send`](Self::send), but wakes the server at once.
@@ -254,6 +283,20 @@ impl ClientHandle {
     /// [`SendError`]; nothing was queued then, and [`SendError::QueueFull`] hands the message back.
     pub fn send(&self, data: impl Payload, channel: u8) -> Result<(), SendError> {
         self.connection().ok_or(SendError::ConnectionClosed)?.send(data, channel)
+    }
+
+    /// As [`send`](Self::send), with something special: a receipt, an end of its usefulness. Gives the receipt's name, if one
+    /// was asked for: [`Handler::on_receipt`](super::Handler::on_receipt) tells, once, what became of the message.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::NoReceipt`]; no receipt will come then.
+    pub fn send_with(
+        &self,
+        channel: u8,
+        data: impl Payload,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        self.connection().ok_or(SendError::ConnectionClosed)?.send_with(channel, data, options)
     }
 
     /// As [`send`](Self::send), but wakes the client at once.

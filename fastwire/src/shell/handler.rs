@@ -1,7 +1,7 @@
 //! Callbacks: what an application wants to hear, all of it optional.
 
 use super::peer::{Host, Peer};
-use crate::{ConnectError, ConnectionError, ConnectionId, DisconnectReason, Event};
+use crate::{ConnectError, ConnectionError, ConnectionId, DisconnectReason, Event, Receipt};
 
 /// What an application does when something happens. Every method does nothing unless you write it.
 ///
@@ -42,6 +42,11 @@ pub trait Handler: Send {
     /// A message arrived. `data` is borrowed: copy what shall outlive the call.
     fn on_message(&mut self, peer: &mut Peer<'_>, data: &[u8], channel: u8) {
         let _ = (peer, data, channel);
+    }
+
+    /// What became of a message whose sender asked, here or on another thread.
+    fn on_receipt(&mut self, peer: &mut Peer<'_>, receipt: &Receipt) {
+        let _ = (peer, receipt);
     }
 
     /// The peer ended its half of the stream on a reliable channel; all it sent before has come.
@@ -86,6 +91,10 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
         (**self).on_message(peer, data, channel);
     }
 
+    fn on_receipt(&mut self, peer: &mut Peer<'_>, receipt: &Receipt) {
+        (**self).on_receipt(peer, receipt);
+    }
+
     fn on_stream_finished(&mut self, peer: &mut Peer<'_>, channel: u8) {
         (**self).on_stream_finished(peer, channel);
     }
@@ -111,6 +120,7 @@ pub(crate) fn dispatch<H: Handler + ?Sized>(handler: &mut H, host: &mut dyn Host
         Event::Authorize { .. } => handler.on_authorize(&mut peer),
         Event::ConnectFailed { connection, error } => handler.on_connect_failed(*connection, error),
         Event::Message { channel, data, .. } => handler.on_message(&mut peer, data, *channel),
+        Event::Receipt { receipt, .. } => handler.on_receipt(&mut peer, receipt),
         Event::StreamFinished { channel, .. } => handler.on_stream_finished(&mut peer, *channel),
         Event::StreamReset { channel, code, .. } => handler.on_stream_reset(&mut peer, *channel, *code),
         Event::Error { error, .. } => handler.on_error(&mut peer, error),

@@ -20,8 +20,8 @@ use crate::crypto::Cipher;
 use crate::proto::Endpoint;
 use crate::reliability::{ChannelLayout, StreamOpener};
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Limits, Profile, SendError,
-    ServerHealth,
+    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Limits, MessageFate, Profile, Receipt,
+    ReceiptId, SendError, SendOptions, ServerHealth,
 };
 
 /// Orders for the endpoint itself (bans, rebinds) that may wait.
@@ -30,7 +30,8 @@ const MAX_COMMANDS: usize = 1024;
 /// What a handle asks of one connection. The order of one handle's orders is kept.
 #[derive(Debug)]
 pub(crate) enum Order {
-    Message(u8, Bytes),
+    /// With what was asked for it, if anything was.
+    Message(u8, Bytes, Option<Box<SendOptions>>),
     Close,
     CloseNow,
     Kick(String),
@@ -90,6 +91,8 @@ pub(crate) struct Hub {
     /// Links with orders the pump has not seen; each stands here once.
     listed: Mutex<Vec<Arc<Link>>>,
     commands: Mutex<VecDeque<Command>>,
+    /// Receipts that handles asked for so far.
+    receipts: AtomicU64,
     pending: AtomicU8,
     waker: OnceLock<Waker>,
     /// The pump is gone.
@@ -113,6 +116,7 @@ impl Hub {
             current: Mutex::default(),
             listed: Mutex::default(),
             commands: Mutex::default(),
+            receipts: AtomicU64::new(0),
             pending: AtomicU8::new(Pending::Nothing as u8),
             waker: OnceLock::new(),
             closed: AtomicBool::new(false),
@@ -187,17 +191,17 @@ impl Hub {
         }
     }
 
+    /// A connection is over. Gives the receipts of messages that no endpoint will have.
     pub(crate) fn on_ended<C: Cipher, Z: Compressor, G: CongestionController>(
         &self,
         id: ConnectionId,
         reason: Option<DisconnectReason>,
         endpoint: &Endpoint<C, Z, G>,
-    ) {
+    ) -> Vec<Receipt> {
         let link = self.links.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        if let Some(link) = link {
-            link.renew(endpoint);
-            link.end(reason);
-        }
+        let Some(link) = link else { return Vec::new() };
+        link.renew(endpoint);
+        link.end(reason)
     }
 
     /// Renews what handles see of one connection.
@@ -270,7 +274,7 @@ impl Hub {
         self.closed.store(true, Ordering::Release);
         let links = std::mem::take(&mut *self.links.write().unwrap_or_else(PoisonError::into_inner));
         for link in links.values() {
-            link.end(None);
+            drop(link.end(None));
         }
         lock(&self.listed).clear();
         *lock(&self.current) = None;
@@ -305,6 +309,24 @@ struct Queue {
     bytes: usize,
     /// The link stands in the hub's list or in the pump's backlog.
     listed: bool,
+    /// Messages that were dropped here, and whose senders asked what becomes of them.
+    lost: Vec<Receipt>,
+    /// Nobody looks here any more.
+    is_over: bool,
+}
+
+impl Queue {
+    /// Gives up all orders.
+    fn drop_messages(&mut self) {
+        let asked = self.orders.drain(..).filter_map(|order| match order {
+            Order::Message(channel, _, Some(options)) => {
+                Some(Receipt { id: options.id?, channel, fate: MessageFate::Lost })
+            }
+            _ => None,
+        });
+        self.lost.extend(asked);
+        (self.messages, self.bytes) = (0, 0);
+    }
 }
 
 /// What a handle can tell about its connection.
@@ -356,6 +378,17 @@ impl Link {
 
     /// Queues a message. What can be known to be wrong is an error now.
     pub(crate) fn send(&self, data: Bytes, channel: u8, to: Pending) -> Result<(), SendError> {
+        self.send_with(data, channel, None, to).map(drop)
+    }
+
+    /// Queues a message for which something is asked. Gives the name of its receipt.
+    pub(crate) fn send_with(
+        &self,
+        data: Bytes,
+        channel: u8,
+        options: Option<&SendOptions>,
+        to: Pending,
+    ) -> Result<Option<ReceiptId>, SendError> {
         if !matches!(self.state(), ConnectionState::Connecting | ConnectionState::Connected) {
             return Err(SendError::ConnectionClosed);
         }
@@ -366,19 +399,33 @@ impl Link {
         if self.hub.layout.stream_opener(channel).is_some() {
             return Err(SendError::StreamChannel(channel));
         }
+        let asks = options.is_some_and(|options| options.receipt);
+        let follows = self.is_extended() && self.state() == ConnectionState::Connected;
+        if asks && !follows && !self.hub.layout.mode(channel).is_some_and(|mode| mode.is_reliable()) {
+            return Err(SendError::NoReceipt(channel));
+        }
         let max = self.max_message.load(Ordering::Relaxed);
         if max > 0 && data.len() > max {
             return Err(SendError::MessageTooLarge { len: data.len(), max });
         }
         let mut queue = lock(&self.queue);
+        if queue.is_over {
+            return Err(SendError::ConnectionClosed);
+        }
         let fits = queue.messages < self.hub.max_messages && queue.bytes + data.len() <= self.hub.max_bytes;
         if !fits && queue.messages > 0 {
             return Err(SendError::QueueFull(data));
         }
+        #[cfg(feature = "tokio")]
+        if asks && !self.inbox.expect_receipt() {
+            return Err(SendError::QueueFull(data));
+        }
         queue.messages += 1;
         queue.bytes += data.len();
-        self.push(queue, Order::Message(channel, data), to);
-        Ok(())
+        let id = asks.then(|| ReceiptId::of_handle(self.hub.receipts.fetch_add(1, Ordering::Relaxed)));
+        let options = options.map(|options| Box::new(SendOptions { id, ..*options }));
+        self.push(queue, Order::Message(channel, data, options), to);
+        Ok(id)
     }
 
     /// Closes the connection behind the messages queued so far.
@@ -392,8 +439,7 @@ impl Link {
     pub(crate) fn end_with(&self, order: Order) {
         if self.leave() {
             let mut queue = lock(&self.queue);
-            queue.orders.clear();
-            (queue.messages, queue.bytes) = (0, 0);
+            queue.drop_messages();
             self.push(queue, order, Pending::Urgent);
         }
     }
@@ -452,17 +498,22 @@ impl Link {
             queue.listed = stays;
             return None;
         };
-        if let Order::Message(_, data) = &order {
+        if let Order::Message(_, data, _) = &order {
             queue.messages -= 1;
             queue.bytes -= data.len();
         }
         Some(order)
     }
 
+    /// Receipts of what was dropped before the endpoint had it.
+    pub(crate) fn take_lost(&self) -> Vec<Receipt> {
+        std::mem::take(&mut lock(&self.queue).lost)
+    }
+
     /// Puts back at the front what could not be carried out; the link stays listed.
     pub(crate) fn put_back(&self, order: Order) {
         let mut queue = lock(&self.queue);
-        if let Order::Message(_, data) = &order {
+        if let Order::Message(_, data, _) = &order {
             queue.messages += 1;
             queue.bytes += data.len();
         }
@@ -487,15 +538,24 @@ impl Link {
         }
     }
 
-    fn end(&self, reason: Option<DisconnectReason>) {
+    fn end(&self, reason: Option<DisconnectReason>) -> Vec<Receipt> {
         lock(&self.snapshot).reason = reason;
         self.state.store(state_to_u8(ConnectionState::Disconnected), Ordering::Release);
-        *lock(&self.queue) = Queue::default();
+        let mut queue = lock(&self.queue);
+        queue.drop_messages();
+        #[cfg_attr(not(feature = "tokio"), allow(unused_mut))]
+        let mut lost = std::mem::take(&mut queue.lost);
+        *queue = Queue { is_over: true, ..Queue::default() };
+        drop(queue);
         #[cfg(feature = "tokio")]
         {
             self.streams.end(reason);
+            if self.inbox.is_served() {
+                lost.drain(..).for_each(|receipt| self.inbox.give_receipt(receipt));
+            }
             self.inbox.end();
         }
+        lost
     }
 }
 

@@ -19,8 +19,8 @@ use crate::reliability::ReceiveQuality;
 use crate::reliability::extended::Undelivered;
 use crate::transport::{ChunkPool, Transport};
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Payload, Profile, SendError, StreamError,
-    TokenClaims, UnknownConnection,
+    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Payload, Profile, ReceiptId, SendError,
+    SendOptions, StreamError, TokenClaims, UnknownConnection,
 };
 
 /// How a connection shall end.
@@ -36,6 +36,13 @@ pub(crate) enum Ending<'a> {
 pub(crate) trait Host {
     fn pool(&mut self) -> &mut ChunkPool;
     fn send(&mut self, id: ConnectionId, data: Bytes, channel: u8, urgent: bool) -> Result<(), SendError>;
+    fn send_with(
+        &mut self,
+        id: ConnectionId,
+        data: Bytes,
+        channel: u8,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError>;
     fn end(&mut self, id: ConnectionId, ending: Ending<'_>) -> Result<(), UnknownConnection>;
     fn authorize(&mut self, id: ConnectionId, let_in: bool) -> Result<(), UnknownConnection>;
     fn client_auth(&self, id: ConnectionId) -> Option<Bytes>;
@@ -72,6 +79,16 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Host for P
 
     fn send(&mut self, id: ConnectionId, data: Bytes, channel: u8, urgent: bool) -> Result<(), SendError> {
         Pump::send(self, id, data, channel, urgent)
+    }
+
+    fn send_with(
+        &mut self,
+        id: ConnectionId,
+        data: Bytes,
+        channel: u8,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        Pump::send_with(self, id, data, channel, options)
     }
 
     fn end(&mut self, id: ConnectionId, ending: Ending<'_>) -> Result<(), UnknownConnection> {
@@ -224,6 +241,21 @@ impl<'a> Peer<'a> {
     pub fn send_now(&mut self, data: impl Payload, channel: u8) -> Result<(), SendError> {
         let data = data.into_bytes(self.host.pool());
         self.host.send(self.id, data, channel, true)
+    }
+
+    /// As [`send`](Self::send), with something special: a receipt, an end of its usefulness. Gives the receipt's name, if one
+    /// was asked for: [`on_receipt`](crate::Handler::on_receipt) will tell, once, what became of the message.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::NoReceipt`]; no receipt will come then.
+    pub fn send_with(
+        &mut self,
+        channel: u8,
+        data: impl Payload,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        let data = data.into_bytes(self.host.pool());
+        self.host.send_with(self.id, data, channel, options)
     }
 
     /// Closes the connection gracefully: queued reliable messages leave first, for at most

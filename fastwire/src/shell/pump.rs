@@ -1,5 +1,6 @@
 //! The crank that every shell turns: datagrams in, timers, orders of other threads, datagrams out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,7 +15,7 @@ use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
 use crate::proto::{Endpoint, Route, SocketRequest, TransmitBuf};
 use crate::transport::{ChunkPool, RecvBatch, SendOutcome, Transmit, Transport};
-use crate::{ConnectionId, Event, Payload, SendError};
+use crate::{ConnectionId, Event, MessageFate, Payload, Receipt, ReceiptId, SendError, SendOptions};
 
 /// A transport that takes nothing is offered the held train again after this long, readiness or not.
 const BLOCKED_RETRY: Duration = Duration::from_millis(10);
@@ -39,6 +40,8 @@ where
     pub(crate) now: Instant,
     pub(crate) pool: ChunkPool,
     pub(crate) hub: Arc<Hub>,
+    /// What is to be told before anything else.
+    last_words: VecDeque<Event>,
     /// Connections whose send queue could not take all that handles had queued.
     backlog: Backlog,
     report: Report,
@@ -68,6 +71,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
             now,
             pool: ChunkPool::new(),
             hub,
+            last_words: VecDeque::new(),
             backlog: Backlog::default(),
             report: Report::default(),
             renewed: now,
@@ -121,7 +125,11 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
 
     /// The next event, said to the log where it is of interest to an operator.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.last_words.pop_front() {
+            return Some(event);
+        }
         let event = self.endpoint.poll_event()?;
+        let mut lost = Vec::new();
         match &event {
             Event::Connected { connection } => {
                 let remote = self.endpoint.remote_addr(*connection);
@@ -130,17 +138,26 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
             }
             Event::ConnectFailed { connection, error } => {
                 tracing::info!(%connection, %error, "not connected");
-                self.hub.on_ended(*connection, None, &self.endpoint);
+                lost = self.hub.on_ended(*connection, None, &self.endpoint);
             }
             Event::Disconnected { connection, reason } => {
                 tracing::info!(%connection, %reason, "disconnected");
-                self.hub.on_ended(*connection, Some(*reason), &self.endpoint);
+                lost = self.hub.on_ended(*connection, Some(*reason), &self.endpoint);
             }
             Event::Error { connection, error } => tracing::warn!(%connection, %error, "connection failed"),
             Event::Authorize { .. }
+            | Event::Receipt { .. }
             | Event::Message { .. }
             | Event::StreamFinished { .. }
             | Event::StreamReset { .. } => {}
+        }
+        // before the end of their connection is told
+        if !lost.is_empty() {
+            let connection = event.connection();
+            let lost = lost.into_iter().map(|receipt| Event::Receipt { connection, receipt });
+            self.last_words.extend(lost);
+            self.last_words.push_back(event);
+            return self.last_words.pop_front();
         }
         Some(event)
     }
@@ -185,21 +202,37 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         self.carry_out(link, false)
     }
 
+    /// A message of a handle's was not taken, for a reason that the handle could not know.
+    fn on_dropped(&mut self, connection: ConnectionId, channel: u8, asked: &SendOptions, error: &SendError) {
+        if !matches!(error, SendError::ConnectionClosed) {
+            tracing::warn!(%connection, channel, %error, "a message was dropped");
+        }
+        if let Some(id) = asked.id {
+            let receipt = Receipt { id, channel, fate: MessageFate::Lost };
+            self.last_words.push_back(Event::Receipt { connection, receipt });
+        }
+    }
+
     /// A link's orders. `holding`: its streams have bytes that wait for room, so that closing waits too. Gives false if an
     /// order is left.
     fn carry_out(&mut self, link: &Link, holding: bool) -> bool {
         let (now, id) = (self.now, link.id());
+        for receipt in link.take_lost() {
+            self.last_words.push_back(Event::Receipt { connection: id, receipt });
+        }
         while let Some(order) = link.take_order(holding) {
             match order {
-                Order::Message(channel, data) => match self.endpoint.send(now, id, data, channel) {
-                    Ok(()) | Err(SendError::ConnectionClosed) => {}
-                    Err(SendError::QueueFull(data)) => {
-                        link.put_back(Order::Message(channel, data));
-                        return false;
+                Order::Message(channel, data, options) => {
+                    let asked = options.as_deref().copied().unwrap_or_default();
+                    match self.endpoint.send_with(now, id, data, channel, asked) {
+                        Ok(_) => {}
+                        Err(SendError::QueueFull(data)) => {
+                            link.put_back(Order::Message(channel, data, options));
+                            return false;
+                        }
+                        Err(error) => self.on_dropped(id, channel, &asked, &error),
                     }
-                    // The handle has checked what can be known on its side.
-                    Err(error) => tracing::warn!(connection = %id, channel, %error, "a message was dropped"),
-                },
+                }
                 Order::Close if holding => {
                     link.put_back(Order::Close);
                     return false;
@@ -259,6 +292,16 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         channel: u8,
     ) -> Vec<(ConnectionId, SendError)> {
         self.endpoint.broadcast(self.now, ids, data, channel)
+    }
+
+    pub(crate) fn send_with(
+        &mut self,
+        id: ConnectionId,
+        data: Bytes,
+        channel: u8,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        self.endpoint.send_with(self.now, id, data, channel, options)
     }
 
     /// Sends what is due, at most `trains` trains. Gives false when something is left that could go at once.

@@ -17,8 +17,8 @@ use crate::crypto::{Aead, Cipher};
 use crate::proto::Endpoint;
 use crate::transport::{Readiness, Transport, UdpTransport};
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Event, Payload, SendError, ServerHealth,
-    UnknownConnection,
+    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Event, Payload, ReceiptId, SendError,
+    SendOptions, ServerHealth, UnknownConnection,
 };
 
 /// A server. Its owner drives it: once a frame, [`tick`](Self::tick) with a [`Handler`], or
@@ -110,6 +110,21 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Server<T, 
     /// [`SendError`]; nothing was queued then, and [`SendError::QueueFull`] hands the message back.
     pub fn send(&mut self, to: ConnectionId, data: impl Payload, channel: u8) -> Result<(), SendError> {
         self.peer_unchecked(to).send(data, channel)
+    }
+
+    /// As [`send`](Self::send), with something special: a receipt, an end of its usefulness. Gives the receipt's name, if one
+    /// was asked for: [`Event::Receipt`] tells, once, what became of the message.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::NoReceipt`]; no receipt will come then.
+    pub fn send_with(
+        &mut self,
+        to: ConnectionId,
+        channel: u8,
+        data: impl Payload,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        self.peer_unchecked(to).send_with(channel, data, options)
     }
 
     /// As [`send`](Self::send), and sends at once what this connection has queued, this message last.

@@ -3,12 +3,13 @@
 //! A [`Ledger`] makes the messages of one direction of one channel and judges what arrives: content follows
 //! from the message's number, so nothing has to be kept but lengths and marks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use fastwire_reliability::DeliveryMode;
 
 use super::Rng;
+use crate::{MessageFate, Receipt, ReceiptId};
 
 /// From this length on a message carries its number in its first eight bytes.
 const NUMBERED: usize = 8;
@@ -39,6 +40,8 @@ pub struct Ledger {
     delivered: usize,
     /// Ordered: the number expected next. Sequenced: one above the newest delivered.
     next: usize,
+    /// Messages whose sender asked what becomes of them, and what it was told.
+    asked: BTreeMap<ReceiptId, (usize, Option<MessageFate>)>,
 }
 
 impl Ledger {
@@ -53,6 +56,7 @@ impl Ledger {
             short: HashMap::new(),
             delivered: 0,
             next: 0,
+            asked: BTreeMap::new(),
         }
     }
 
@@ -69,6 +73,62 @@ impl Ledger {
         }
         self.lengths.push(len as u32);
         self.arrived.push(false);
+    }
+
+    /// A receipt was asked for the message accepted last.
+    pub fn on_asked(&mut self, id: ReceiptId) {
+        self.asked.insert(id, (self.lengths.len().saturating_sub(1), None));
+    }
+
+    /// Judges a receipt: it was asked for, and is the first. Whether it is true shows at the end:
+    /// [`check_receipts`](Self::check_receipts).
+    ///
+    /// # Errors
+    /// The law it breaks.
+    pub fn on_receipt(&mut self, receipt: &Receipt) -> Result<(), BrokenLaw> {
+        match self.asked.get_mut(&receipt.id) {
+            None => Err(self.broken(format!("{receipt:?} was not asked for"))),
+            Some((_, Some(before))) => {
+                let before = *before;
+                Err(self.broken(format!("{receipt:?} after {before:?}")))
+            }
+            Some((_, fate)) => {
+                *fate = Some(receipt.fate);
+                Ok(())
+            }
+        }
+    }
+
+    /// Receipts that have not come.
+    #[must_use]
+    pub fn receipts_due(&self) -> usize {
+        self.asked.values().filter(|(_, fate)| fate.is_none()).count()
+    }
+
+    /// Judges all receipts once nothing more will arrive: what is acknowledged has arrived (on a sequenced channel it or a newer
+    /// one), what expired or was superseded has not. Messages too short for a number are left out.
+    ///
+    /// # Errors
+    /// The law that is broken.
+    pub fn check_receipts(&self) -> Result<(), BrokenLaw> {
+        for &(number, fate) in self.asked.values() {
+            let numbered = self.lengths.get(number).is_some_and(|len| *len as usize >= NUMBERED);
+            let arrived = match self.mode {
+                DeliveryMode::ReliableOrdered => number < self.next,
+                _ if !numbered => continue,
+                _ => self.arrived.get(number).copied().unwrap_or_default(),
+            };
+            let overtaken = self.mode == DeliveryMode::UnreliableSequenced && number < self.next;
+            let holds = match fate {
+                Some(MessageFate::Acknowledged { .. }) => arrived || overtaken,
+                Some(MessageFate::Expired | MessageFate::Superseded) => !arrived,
+                _ => true,
+            };
+            if !holds {
+                return Err(self.broken(format!("message {number}: {fate:?}, and arrived: {arrived}")));
+            }
+        }
+        Ok(())
     }
 
     /// Judges a message that arrived.
@@ -212,5 +272,20 @@ mod tests {
         assert!(unordered.on_delivered(&messages[0]).is_ok());
         assert!(!unordered.is_complete());
         assert!(unordered.on_delivered(&messages[2]).is_err());
+    }
+
+    #[test]
+    fn receipts_that_are_false_twice_or_unasked_are_seen() {
+        let acknowledged = MessageFate::Acknowledged { rtt: std::time::Duration::ZERO };
+        let receipt = |id: u64, fate| Receipt { id: ReceiptId(id), channel: 0, fate };
+        let (mut ledger, messages) = ledger(DeliveryMode::ReliableUnordered, &[20, 30]);
+        ledger.on_asked(ReceiptId(7));
+        assert!(ledger.on_receipt(&receipt(8, acknowledged)).is_err());
+        assert_eq!(ledger.receipts_due(), 1);
+        assert!(ledger.on_receipt(&receipt(7, acknowledged)).is_ok());
+        assert!(ledger.on_receipt(&receipt(7, MessageFate::Lost)).is_err());
+        assert!(ledger.check_receipts().is_err(), "it has not arrived");
+        assert!(ledger.on_delivered(&messages[1]).is_ok());
+        assert!(ledger.check_receipts().is_ok() && ledger.receipts_due() == 0);
     }
 }

@@ -17,7 +17,10 @@ use super::trace::{Sighting, Trace};
 use super::{LinkConfig, LinkConfigError, Network, Rng};
 use crate::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
 use crate::transport::{RecvMeta, SocketId};
-use crate::{ClientConfig, ConfigError, ConnectError, ConnectionId, Event, Payload, SendError, ServerConfig};
+use crate::{
+    ClientConfig, ConfigError, ConnectError, ConnectionId, Event, Payload, ReceiptId, SendError, SendOptions,
+    ServerConfig,
+};
 
 /// A simulated endpoint.
 pub type SimEndpoint = Endpoint<MeteredAead, BuiltinCompressor, BuiltinController>;
@@ -278,6 +281,23 @@ impl World {
         let now = self.now;
         let endpoint = self.nodes[node.0].endpoint.as_mut().ok_or(SendError::ConnectionClosed)?;
         endpoint.send(now, connection, data, channel)
+    }
+
+    /// Queues a message for which something is asked.
+    ///
+    /// # Errors
+    /// As [`Endpoint::send_with`].
+    pub fn send_with(
+        &mut self,
+        node: NodeId,
+        connection: ConnectionId,
+        data: impl Payload,
+        channel: u8,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        let now = self.now;
+        let endpoint = self.nodes[node.0].endpoint.as_mut().ok_or(SendError::ConnectionClosed)?;
+        endpoint.send_with(now, connection, data, channel, options)
     }
 
     /// Lets a node that is driven by events act at once. Call after commands.

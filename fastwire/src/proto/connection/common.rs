@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::path::Path;
 use super::pressure::{Flight, Pressure};
+use super::rate::{Intake, SendCap};
 use super::revival::Revival;
 use crate::config::CommonConfig;
 use crate::observe::{Observed, Observer};
@@ -117,6 +118,8 @@ pub(crate) struct Common<C, G> {
     pub(crate) handshake: Option<Box<ClientHandshake<C>>>,
     pub(crate) revival: Option<Box<Revival>>,
     pub(crate) pressure: Pressure<G>,
+    pub(crate) send_cap: SendCap,
+    pub(crate) intake: Intake,
     pub(crate) established_at: Option<Instant>,
     pub(crate) last_heard: Instant,
     pub(crate) last_sent: Instant,
@@ -153,6 +156,7 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
         side: Side,
         (socket, remote): (SocketId, SocketAddr),
         controller: G,
+        config: &CommonConfig,
         now: Instant,
     ) -> Self {
         Self {
@@ -163,6 +167,8 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
             handshake: None,
             revival: None,
             pressure: Pressure::new(controller, now),
+            send_cap: SendCap::new(config.max_send_rate, now),
+            intake: Intake::new(&config.limits, now),
             established_at: None,
             last_heard: now,
             last_sent: now,

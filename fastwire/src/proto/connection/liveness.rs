@@ -86,6 +86,8 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             common.closing_deadline(),
             common.rebind_at,
             common.pressure.release_at(),
+            common.send_cap.opens_at().filter(|_| !common.is_saying_farewell()),
+            common.intake.opens_at(),
             revival,
         ]
         .into_iter()

@@ -19,6 +19,7 @@ mod extended;
 mod liveness;
 mod path;
 mod pressure;
+mod rate;
 mod revival;
 
 use std::net::SocketAddr;
@@ -29,7 +30,9 @@ use fastwire_compress::Method;
 use fastwire_congestion::{CongestionController, FirstRepeat};
 use fastwire_crypto::{Cipher, CipherSuite, KeyError};
 use fastwire_reliability::extended::{Incoming, Undelivered};
-use fastwire_reliability::{ChannelsConfig, ChannelsStats, PushError, ReceiveQuality, RecoveryProfile, Rtt};
+use fastwire_reliability::{
+    ChannelsConfig, ChannelsStats, PushError, ReceiveQuality, RecoveryProfile, Rtt, Terms,
+};
 use fastwire_wire::{CONTROL_PREFIX, ControlType, Features, FragmentFlags};
 
 use self::base::Base;
@@ -82,7 +85,10 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         now: Instant,
     ) -> Self {
         let base = Base::new(config, recovery_profile(&controller));
-        Self { common: Common::new(side, path, controller, now), profile: Profile::Base(Box::new(base)) }
+        Self {
+            common: Common::new(side, path, controller, config, now),
+            profile: Profile::Base(Box::new(base)),
+        }
     }
 
     pub(crate) fn side(&self) -> Side {
@@ -222,9 +228,16 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     pub(super) fn turn_extended(&mut self, mut extended: Extended<C>, now: Instant) -> Option<PushError> {
         let mut refused = None;
         if let Profile::Base(base) = &mut self.profile {
-            for (channel, message, content) in base.channels.take_queue() {
-                refused = refused.or(extended.channels.push(channel, &message, content, now).err());
+            for (channel, message, content, terms) in base.channels.take_queue() {
+                let pushed = extended.channels.push_with(channel, &message, content, &terms, now);
+                if let Err(error) = pushed {
+                    extended.channels.lose(channel, &terms);
+                    refused = refused.or(Some(error));
+                }
             }
+            // of what had left under keys that nobody needs any more
+            base.channels.settle_receipts();
+            extended.channels.adopt_receipts(std::iter::from_fn(|| base.channels.poll_receipt()));
         }
         self.profile = Profile::Extended(Box::new(extended));
         refused
@@ -302,17 +315,20 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         message: &Bytes,
         channel: u8,
         content: FragmentFlags,
+        terms: &Terms,
         now: Instant,
     ) -> Result<(), SendError> {
         if !matches!(self.common.state, ConnectionState::Connecting | ConnectionState::Connected) {
             return Err(SendError::ConnectionClosed);
         }
-        let pushed = either!(&mut self.profile, it => it.channels.push(channel, message, content, now));
+        let pushed =
+            either!(&mut self.profile, it => it.channels.push_with(channel, message, content, terms, now));
         pushed.map_err(|error| match error {
             PushError::InvalidChannel { channel, channels } => {
                 SendError::InvalidChannel { channel, last: (channels - 1) as u8 }
             }
             PushError::MessageTooLarge { len, max } => SendError::MessageTooLarge { len, max },
+            PushError::NoReceipt { channel } => SendError::NoReceipt(channel),
             PushError::Finished { channel } => SendError::StreamEnded(channel),
             _ => SendError::QueueFull(message.clone()),
         })?;
@@ -320,6 +336,16 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         let bytes = message.len();
         self.common.observe(now, || Observed::MessageQueued { channel, bytes });
         Ok(())
+    }
+
+    /// What became of a message whose sender asked.
+    pub(crate) fn poll_receipt(&mut self) -> Option<fastwire_reliability::Receipt> {
+        either!(&mut self.profile, it => it.channels.poll_receipt())
+    }
+
+    /// The connection is over: what has no receipt yet is lost.
+    pub(crate) fn settle_receipts(&mut self) {
+        either!(&mut self.profile, it => it.channels.settle_receipts());
     }
 
     /// The next message for the application, as it travelled, or the end of a stream.
@@ -479,6 +505,10 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             undecodable: counters.undecodable,
             send_errors: counters.send_errors,
             migrations: counters.migrations,
+            redundant_copies: channels.copies,
+            expired: channels.expired,
+            superseded: channels.superseded,
+            throttled: common.intake.throttled(),
             memory_held: either!(&self.profile, it => it.channels.memory_held()) as u64,
             path_mtu: match &self.profile {
                 Profile::Base(base) => base.path_mtu(),
@@ -612,5 +642,6 @@ fn channels_config(config: &CommonConfig) -> ChannelsConfig {
     channels.fragment_timeout = config.fragment_timeout;
     channels.max_retransmits = config.max_retransmits;
     channels.connection_timeout = config.connection_timeout;
+    channels.channels = config.channel_configs.clone();
     channels
 }

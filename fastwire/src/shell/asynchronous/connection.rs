@@ -14,7 +14,8 @@ use super::inbox::Taken;
 use crate::shell::handle::own;
 use crate::shell::link::{Command, Link, Order, Pending};
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, SendError, StreamError,
+    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, Receipt, ReceiptId, SendError,
+    SendOptions, StreamError,
 };
 
 /// A connection: reads with [`recv`](Self::recv), and does all that a [`Sender`] does. Dropping it, or all halves
@@ -27,6 +28,7 @@ pub struct AsyncConnection {
 
 impl AsyncConnection {
     pub(super) fn new(link: Arc<Link>) -> Self {
+        link.inbox.serve();
         let held = Arc::new(Held { link });
         Self { sender: Sender { held: held.clone() }, receiver: Receiver { held } }
     }
@@ -91,6 +93,29 @@ impl Sender {
         self.send_when_room(own(data), channel, Pending::Urgent).await
     }
 
+    /// As [`send`](Self::send), with something special: a receipt, an end of its usefulness. Gives the receipt's name, if one
+    /// was asked for: [`next_receipt`](Self::next_receipt) tells, once, what became of the message. Waits while 65 536 receipts
+    /// have not been taken.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::NoReceipt`]; no receipt will come then.
+    pub async fn send_with(
+        &self,
+        channel: u8,
+        data: impl Payload,
+        options: SendOptions,
+    ) -> Result<Option<ReceiptId>, SendError> {
+        self.send_asking(own(data), channel, Some(&options), Pending::Queued).await
+    }
+
+    /// The next receipt of a message whose sender asked for one; `None` when the connection is over and all of them were
+    /// taken. Callable from several tasks at once.
+    ///
+    /// Cancellation-safe: a receipt is taken only when this returns.
+    pub async fn next_receipt(&self) -> Option<Receipt> {
+        self.held.link.inbox.next_receipt().await
+    }
+
     /// Queues a message if there is room.
     ///
     /// # Errors
@@ -132,13 +157,23 @@ impl Sender {
         if link.is_extended() { Ok(link) } else { Err(StreamError::NotExtended) }
     }
 
-    async fn send_when_room(&self, mut data: Bytes, channel: u8, to: Pending) -> Result<(), SendError> {
+    async fn send_when_room(&self, data: Bytes, channel: u8, to: Pending) -> Result<(), SendError> {
+        self.send_asking(data, channel, None, to).await.map(drop)
+    }
+
+    async fn send_asking(
+        &self,
+        mut data: Bytes,
+        channel: u8,
+        options: Option<&SendOptions>,
+        to: Pending,
+    ) -> Result<Option<ReceiptId>, SendError> {
         let link = &self.held.link;
         loop {
             let mut room = pin!(link.inbox.room().notified());
             // Listening before looking: room made in between is not missed.
             room.as_mut().enable();
-            match link.send(data, channel, to) {
+            match link.send_with(data, channel, options, to) {
                 Err(SendError::QueueFull(back)) => data = back,
                 other => return other,
             }

@@ -224,6 +224,11 @@ impl Postman {
                     pump.pause_messages(connection, true);
                 }
             }
+            Event::Receipt { connection, receipt } => {
+                if let Some(link) = self.link(connection) {
+                    link.inbox.give_receipt(receipt);
+                }
+            }
             Event::StreamFinished { connection, channel } => {
                 if let Some(link) = self.link(connection) {
                     link.streams.on_finished(channel);

@@ -7,7 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use crate::Receipt;
 use crate::shell::link::lock;
+
+/// Receipts that a connection's tasks have asked for and not taken; further messages with one wait.
+const MAX_RECEIPTS: usize = 65_536;
 
 /// Messages on their way to the reader. Bounded: beyond the limit the connection is paused and its messages stay
 /// in the core's receive budget. Only what a connection still holds at its end comes on top.
@@ -20,6 +24,10 @@ pub(crate) struct Inbox {
     room: Notify,
     /// The connection is over; for all who wait for that.
     ended: Notify,
+    /// A receipt has come; for all who wait for one.
+    receipt: Notify,
+    /// Tasks read here.
+    served: AtomicBool,
     /// The reader has room again, and the pump does not know yet.
     pub(crate) wants_resume: AtomicBool,
 }
@@ -27,6 +35,9 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<(u8, Bytes)>,
+    receipts: VecDeque<Receipt>,
+    /// Receipts asked for that nobody has taken.
+    expected: usize,
     ended: bool,
     /// Nobody reads any more.
     deaf: bool,
@@ -69,6 +80,57 @@ impl Inbox {
         }
     }
 
+    /// Tasks read here from now on.
+    pub(super) fn serve(&self) {
+        self.served.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_served(&self) -> bool {
+        self.served.load(Ordering::Acquire)
+    }
+
+    /// A message with a receipt is to be queued. Gives whether there may be one more.
+    pub(crate) fn expect_receipt(&self) -> bool {
+        if !self.is_served() {
+            return true;
+        }
+        let mut state = lock(&self.state);
+        let fits = state.expected < MAX_RECEIPTS;
+        state.expected += usize::from(fits);
+        fits
+    }
+
+    pub(crate) fn give_receipt(&self, receipt: Receipt) {
+        lock(&self.state).receipts.push_back(receipt);
+        self.receipt.notify_one();
+    }
+
+    /// The next receipt; `None` when there will be no more.
+    pub(super) async fn next_receipt(&self) -> Option<Receipt> {
+        loop {
+            {
+                let mut state = lock(&self.state);
+                if let Some(receipt) = state.receipts.pop_front() {
+                    state.expected = state.expected.saturating_sub(1);
+                    // one who waits beside us may take the next, or see the end
+                    let more = !state.receipts.is_empty();
+                    drop(state);
+                    self.room.notify_waiters();
+                    if more {
+                        self.receipt.notify_one();
+                    }
+                    return Some(receipt);
+                }
+                if state.ended {
+                    drop(state);
+                    self.receipt.notify_one();
+                    return None;
+                }
+            }
+            self.receipt.notified().await;
+        }
+    }
+
     pub(super) async fn readable(&self) {
         self.readable.notified().await;
     }
@@ -94,6 +156,7 @@ impl Inbox {
     pub(crate) fn end(&self) {
         lock(&self.state).ended = true;
         self.readable.notify_one();
+        self.receipt.notify_one();
         self.room.notify_waiters();
         self.ended.notify_waiters();
     }

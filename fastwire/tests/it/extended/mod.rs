@@ -5,6 +5,7 @@ mod handshakes;
 mod ids;
 mod moving;
 mod packing;
+mod receipts;
 mod sleeping;
 mod veil;
 

@@ -130,7 +130,8 @@ impl<C: Cipher> Base<C> {
             return probe.map(Next::Data);
         }
         let quota = common.pressure.quota(&self.channels, self.path_mtu(), now);
-        if let Some(outgoing) = self.channels.next_outgoing(now, quota) {
+        let held = common.send_cap.is_closed(now);
+        if !held && let Some(outgoing) = self.channels.next_outgoing(now, quota) {
             return Some(Next::Data(outgoing));
         }
         if let Some((channel, ack, field)) = self.channels.next_owed_ack(now) {
@@ -208,6 +209,7 @@ impl<C: Cipher> Base<C> {
         bytes: usize,
         now: Instant,
     ) {
+        common.send_cap.on_sent(bytes);
         common.counters.packets_sent += 1;
         common.owed.heartbeat = false;
         match next {

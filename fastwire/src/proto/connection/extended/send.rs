@@ -186,6 +186,7 @@ impl<C: Cipher> Extended<C> {
         let farewell = common.owed.disconnect;
         let silent = common.is_saying_farewell();
         let quota = common.pressure.quota(&self.channels, self.mtu.current(), now);
+        self.channels.hold(common.send_cap.is_closed(now));
         let ack = self.channels.ack_due();
         let probe = !silent && self.channels.wants_probe();
         let data = !silent && (probe || self.channels.has_outgoing(quota));
@@ -240,6 +241,7 @@ impl<C: Cipher> Extended<C> {
             common.owed.heartbeat = false;
             common.pressure.on_sent(&self.channels, len, now);
         }
+        common.send_cap.on_sent(len);
         common.counters.packets_sent += 1;
         if farewell {
             common.on_farewell_sent(self.channels.rto(), now);
