@@ -52,12 +52,16 @@ pub fn run(arguments: &[String]) -> ExitCode {
 fn perform(options: &Options, checks: &[Box<dyn Check>]) -> Vec<Row> {
     let mut rows = Vec::new();
     for id in &options.ids {
-        let Some(check) = checks.iter().find(|check| check.id() == id) else { continue };
-        if options.quick && !check.has_quick_form() {
+        // one line may have a check for each profile
+        let of_line = checks.iter().filter(|check| check.id() == id);
+        let (left_out, runs): (Vec<_>, Vec<_>) =
+            of_line.partition(|check| options.quick && !check.has_quick_form());
+        if !left_out.is_empty() {
             println!("{id} has no quick form: left out");
-            continue;
         }
-        for &profile in check.profiles() {
+        for (check, &profile) in
+            runs.iter().flat_map(|check| check.profiles().iter().map(move |p| (check, p)))
+        {
             if options.profile.is_some_and(|wanted| profile != Profile::Either && profile != wanted) {
                 continue;
             }

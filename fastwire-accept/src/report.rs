@@ -79,9 +79,9 @@ pub(crate) fn list(ids: &[String], checks: &[Box<dyn Check>]) -> ExitCode {
         code = ExitCode::from(2);
     }
     for line in catalogue::LINES.iter().filter(|line| ids.is_empty() || ids.iter().any(|id| id == line.id)) {
-        let built =
-            checks.iter().find(|check| check.id() == line.id).map_or(&[][..], |check| check.profiles());
-        println!("{:4} {:24} {}", line.id, state(line, built), line.title);
+        let of_line = checks.iter().filter(|check| check.id() == line.id);
+        let built: Vec<_> = of_line.flat_map(|check| check.profiles()).copied().collect();
+        println!("{:4} {:24} {}", line.id, state(line, &built), line.title);
         if built.is_empty() && !ids.is_empty() {
             code = ExitCode::from(2);
         }

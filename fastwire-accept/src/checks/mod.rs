@@ -6,6 +6,7 @@ mod clocks;
 mod connecting;
 mod foreign_peers;
 mod kcp;
+mod latency;
 mod matrix;
 mod middleman;
 mod mutation;
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(use_cases::ThreeWays),
         Box::new(use_cases::EveryName),
         Box::new(speed::Layers),
+        Box::new(latency::Latency),
     ];
     all.extend(speed::LINES.iter().map(|line| Box::new(line) as Box<dyn Check>));
     all

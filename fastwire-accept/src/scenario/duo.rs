@@ -47,6 +47,8 @@ pub(crate) struct Duo {
     pub(crate) client: NodeId,
     pub(crate) at_server: ConnectionId,
     pub(crate) at_client: ConnectionId,
+    /// It speaks the extended profile.
+    pub(crate) extended: bool,
     pub(crate) verbose: bool,
 }
 
@@ -90,7 +92,9 @@ impl Duo {
                 && let Some(&at_server) =
                     at_server.iter().find(|id| self::key(&mut world, server, **id) == Some(key))
             {
-                let duo = Self { world, server, client, at_server, at_client, verbose };
+                let profile = world.endpoint(client).and_then(|endpoint| endpoint.profile(at_client));
+                let extended = profile == Some(fastwire::Profile::Extended);
+                let duo = Self { world, server, client, at_server, at_client, extended, verbose };
                 duo.say(format_args!("connected after {connected_after:?}"));
                 return Ok(duo);
             }

@@ -2,6 +2,7 @@
 
 mod cores;
 mod duo;
+mod game;
 mod seeds;
 mod tally;
 mod traffic;
@@ -12,6 +13,7 @@ pub(crate) use cores::{
     Between, Core, Cores, Parcel, bare_type, client_address, honest, parts, server_address, socket_at,
 };
 pub(crate) use duo::{Duo, Makings, configs};
+pub(crate) use game::{Game, mean_and_error, percentile};
 pub(crate) use seeds::run_seeds;
 pub(crate) use tally::Tally;
 pub(crate) use traffic::{Plan, Traffic};

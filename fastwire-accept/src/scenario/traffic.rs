@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastwire::reliability::DeliveryMode;
 use fastwire::sim::Ledger;
-use fastwire::{Event, SendError};
+use fastwire::{Event, SendError, SendOptions};
 
 use super::Duo;
 
@@ -43,6 +43,9 @@ pub(crate) struct Traffic {
     /// When each side heard something after the mark: client, server.
     heard: [Option<Duration>; 2],
 }
+
+/// Every so many messages of a channel one asks what becomes of it.
+const ASK_EVERY: usize = 3;
 
 /// How often a run that is followed from close tells where it is.
 const TELL: Duration = Duration::from_secs(1);
@@ -107,6 +110,9 @@ impl Traffic {
         while let Some((node, event)) = duo.next_event(until) {
             traffic.judge(duo, node == duo.server, event)?;
         }
+        for lane in &traffic.lanes {
+            lane.ledger.check_receipts().map_err(|law| law.to_string())?;
+        }
         traffic.tell(duo)?;
         Ok(traffic)
     }
@@ -129,8 +135,16 @@ impl Traffic {
             let (node, id) = if lane.up { (duo.client, duo.at_client) } else { (duo.server, duo.at_server) };
             for _ in 0..self.burst {
                 let Some(&len) = lane.waiting.front() else { break };
-                match duo.world.send(node, id, lane.ledger.message(len as usize), lane.channel) {
-                    Ok(()) => lane.ledger.on_sent(len as usize),
+                // some ask what becomes of them; the base profile does not follow unreliable ones
+                let follows = duo.extended || lane.channel < 2;
+                let asks = follows && lane.ledger.sent() % ASK_EVERY == 0;
+                let options = if asks { SendOptions::new().receipt() } else { SendOptions::new() };
+                let message = lane.ledger.message(len as usize);
+                match duo.world.send_with(node, id, message, lane.channel, options) {
+                    Ok(receipt) => {
+                        lane.ledger.on_sent(len as usize);
+                        receipt.into_iter().for_each(|id| lane.ledger.on_asked(id));
+                    }
                     // Large messages have to wait until the peer is known to be one of ours.
                     Err(SendError::QueueFull(_) | SendError::MessageTooLarge { .. }) => break,
                     Err(error) => return Err(format!("channel {}: {error}", lane.channel)),
@@ -146,6 +160,12 @@ impl Traffic {
     /// Takes an event: a message must keep the law of its lane, anything else should not happen.
     fn judge(&mut self, duo: &Duo, up: bool, event: Event) -> Result<(), String> {
         let side = if up { "server" } else { "client" };
+        if let Event::Receipt { receipt, .. } = event {
+            // it comes to the sender: the client's of what goes up
+            let lane = self.lanes.iter_mut().find(|lane| lane.up != up && lane.channel == receipt.channel);
+            let lane = lane.ok_or_else(|| format!("{side}: {receipt:?}"))?;
+            return lane.ledger.on_receipt(&receipt).map_err(|law| format!("{side}: {law}"));
+        }
         let Event::Message { connection, channel, data } = event else {
             return Err(format!("{side} after {:.3} s: {event:?}", duo.world.elapsed().as_secs_f64()));
         };
@@ -166,7 +186,9 @@ impl Traffic {
     }
 
     fn is_complete(&self) -> bool {
-        self.is_offered() && self.lanes.iter().all(|lane| lane.ledger.is_complete())
+        let is_settled =
+            |lane: &Lane| lane.ledger.is_complete() && (lane.channel > 1 || lane.ledger.receipts_due() == 0);
+        self.is_offered() && self.lanes.iter().all(is_settled)
     }
 
     fn missing(&self) -> String {
