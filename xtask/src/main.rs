@@ -28,6 +28,7 @@ The project's commands:
   cargo xtask accept ID... [OPTIONS]  acceptance checks of docs/acceptance.md; --list shows which are built
   cargo xtask sim [OPTIONS]           one simulated run, such as a seed that failed
   cargo xtask sim figure              the controllers on one bottleneck: docs/congestion.md and its pictures
+  cargo xtask sim table               delays and goodput by profile, controller and loss: docs/latency.md
   cargo xtask proxy [OPTIONS]         a lossy path between real UDP sockets
   cargo xtask vectors [--check]       the extended profile's bytes with fixed keys
   cargo xtask bench [OPTIONS]         FastWire beside its peers; --counts: instructions, --layers: criterion benches

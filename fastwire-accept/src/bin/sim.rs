@@ -20,6 +20,10 @@ prints how they arrived. Virtual time: a minute takes a moment, and the same see
 cargo xtask sim figure
 
 Writes the tables and pictures of docs/congestion.md.
+
+cargo xtask sim table
+
+Prints delays and goodput by profile, controller and loss, and writes them into docs/latency.md. Takes minutes.
 ";
 
 const REST: &str = "\
@@ -46,6 +50,15 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|argument| argument == "figure") {
         return write_figures(&arguments[1..]);
+    }
+    if arguments == ["table"] {
+        return match figure::write_table() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => {
+                eprintln!("sim table: {reason}");
+                ExitCode::FAILURE
+            }
+        };
     }
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         println!("{HELP}\n{}\n{REST}", line::HELP);

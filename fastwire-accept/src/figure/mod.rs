@@ -1,7 +1,9 @@
-//! `cargo xtask sim figure`: the congestion controllers on one bottleneck, as tables and pictures in docs/.
+//! `cargo xtask sim figure` and `table`: the congestion controllers on one bottleneck, as tables and pictures in docs/;
+//! delays and goodput of whole endpoints.
 
 mod chart;
 mod runs;
+mod table;
 
 use std::{fs, io, path::Path};
 
@@ -9,8 +11,9 @@ use fastwire::congestion::CongestionMode::{Cubic, ModelBased};
 
 use crate::outside::root;
 
-/// The text between these in docs/congestion.md is written here.
+/// The text between these in docs/congestion.md and docs/latency.md is written here.
 const BEGIN: &str = "<!-- written by `cargo xtask sim figure` -->\n";
+const TABLE_BEGIN: &str = "<!-- written by `cargo xtask sim table` -->\n";
 const END: &str = "<!-- end of what is written -->\n";
 
 /// What the command says of itself.
@@ -61,17 +64,34 @@ pub fn write() -> Result<(), String> {
     );
     let path = docs.join("congestion.md");
     let page = fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
-    let page = between(&page, &text).ok_or_else(|| format!("{}: its marks are gone", path.display()))?;
+    let page =
+        between(&page, &text, BEGIN).ok_or_else(|| format!("{}: its marks are gone", path.display()))?;
     fs::write(&path, page).map_err(|error| failed(&path, error))?;
     println!("{}", path.display());
     Ok(())
 }
 
+/// Prints the tables of docs/latency.md and writes them there.
+///
+/// # Errors
+///
+/// A file that cannot be read or written, the page without its marks, or a run that broke.
+pub fn write_table() -> Result<(), String> {
+    let path = root().join("docs/latency.md");
+    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    let text = table::tables()?;
+    print!("{text}");
+    let page = fs::read_to_string(&path).map_err(failed)?;
+    let page = between(&page, &text, TABLE_BEGIN)
+        .ok_or_else(|| format!("{}: its marks are gone", path.display()))?;
+    fs::write(&path, page).map_err(failed)
+}
+
 /// The page with `text` between its marks.
-fn between(page: &str, text: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
+fn between(page: &str, text: &str, begin: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin)?;
     let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{text}{END}{after}"))
+    Some(format!("{before}{begin}\n{text}{END}{after}"))
 }
 
 #[cfg(test)]
@@ -81,9 +101,9 @@ mod tests {
     #[test]
     fn what_stands_around_the_marks_stays() {
         let page = format!("before\n{BEGIN}old\n{END}after\n");
-        let new = between(&page, "new\n").unwrap();
+        let new = between(&page, "new\n", BEGIN).unwrap();
         assert_eq!(new, format!("before\n{BEGIN}\nnew\n{END}after\n"));
-        assert_eq!(between(&new, "new\n").unwrap(), new);
-        assert!(between("no marks", "new").is_none());
+        assert_eq!(between(&new, "new\n", BEGIN).unwrap(), new);
+        assert!(between("no marks", "new", BEGIN).is_none());
     }
 }

@@ -192,7 +192,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     ) -> Vec<(ConnectionId, SendError)> {
         let now = self.clock.advance(now);
         let message = data.into_bytes(&mut self.pool);
-        let send = |id| Some((id, self.send_bytes(now, id, message.clone(), channel, true).err()?));
+        let send = |id| Some((id, self.send_bytes(now, id, message.clone(), channel, &SendOptions::new()).err()?));
         ids.into_iter().filter_map(send).collect()
     }
 

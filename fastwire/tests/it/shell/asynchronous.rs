@@ -5,8 +5,8 @@ use std::time::Duration;
 use fastwire::asynchronous::{AsyncClient, AsyncConnection, AsyncServer};
 use fastwire::transport::MemoryNetwork;
 use fastwire::{
-    ClientConfig, ConnectError, ConnectionState, DisconnectReason, Profile, SendError, Server, ServerConfig,
-    StartError,
+    ClientConfig, ConnectError, ConnectionState, DisconnectReason, MessageFate, Profile, SendError,
+    SendOptions, Server, ServerConfig, StartError,
 };
 use tokio::time::timeout;
 
@@ -219,4 +219,30 @@ fn the_end_of_the_runtime_ends_everything() {
     assert_eq!(connection.state(), ConnectionState::Disconnected);
     assert_eq!(connection.try_send("x", 0), Err(SendError::ConnectionClosed));
     server.stop().unwrap();
+}
+
+/// Tasks hear of what they asked for, each receipt once, and of the end after the last.
+#[tokio::test(start_paused = true)]
+async fn receipts_come_to_tasks() {
+    for profile in PROFILES {
+        let (server, client) = configs(profile);
+        let (_server, ours, _theirs) = pair_with(&server, &client).await;
+        let options = SendOptions::new().receipt();
+        let mut asked = std::collections::HashSet::new();
+        for number in 0..100u8 {
+            asked.insert(ours.send_with(number % 2, [number; 20], options).await.unwrap().unwrap());
+        }
+        for _ in 0..100 {
+            let receipt = timeout(Duration::from_secs(9), ours.next_receipt()).await.unwrap().unwrap();
+            assert!(matches!(receipt.fate, MessageFate::Acknowledged { .. }) && asked.remove(&receipt.id));
+        }
+        for number in 0..100u8 {
+            asked.insert(ours.send_with(0, [number; 20], options).await.unwrap().unwrap());
+        }
+        ours.close_now();
+        while let Some(receipt) = timeout(Duration::from_secs(99), ours.next_receipt()).await.unwrap() {
+            assert!(asked.remove(&receipt.id), "{receipt:?} twice");
+        }
+        assert!(asked.is_empty(), "{profile:?}: {} without a receipt", asked.len());
+    }
 }

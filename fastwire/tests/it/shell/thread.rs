@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fastwire::transport::MemoryNetwork;
 use fastwire::{
     Client, ClientConfig, ConnectError, ConnectionHandle, ConnectionId, ConnectionState, DisconnectReason,
-    Handler, Peer, Profile, SendError, Server, ServerConfig,
+    Handler, MessageFate, Peer, Profile, Receipt, ReceiptId, SendError, SendOptions, Server, ServerConfig,
 };
 
 use super::support::{SERVER, client_on, kicked_as_seen, server_on};
@@ -23,6 +23,7 @@ enum News {
     Message(ConnectionId, Vec<u8>),
     Disconnected(DisconnectReason),
     Failed(ConnectError),
+    Receipt(ReceiptId, MessageFate),
 }
 
 impl Handler for Wire {
@@ -36,6 +37,10 @@ impl Handler for Wire {
 
     fn on_message(&mut self, peer: &mut Peer<'_>, data: &[u8], _: u8) {
         let _ = self.0.send(News::Message(peer.id(), data.to_vec()));
+    }
+
+    fn on_receipt(&mut self, _: &mut Peer<'_>, receipt: &Receipt) {
+        let _ = self.0.send(News::Receipt(receipt.id, receipt.fate));
     }
 
     fn on_connect_failed(&mut self, _: ConnectionId, error: &ConnectError) {
@@ -221,4 +226,46 @@ fn a_handle_shows_its_servers_health() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(server.health().connections, 1);
+}
+
+/// What handles asked for comes to the thread's handler once, also what was dropped before the endpoint had it.
+#[test]
+fn what_a_handle_asks_for_is_told_before_the_end() {
+    for profile in PROFILES {
+        let network = MemoryNetwork::new();
+        let (server, client) = configs(profile);
+        let _server = server_on(&network, &server).spawn(()).unwrap();
+        let (handler, news) = wire();
+        let client = client_on(&network, &client, 1).spawn(handler).unwrap();
+        let handle = client.handle();
+        id_of(&news);
+        let options = SendOptions::new().receipt();
+        let mut asked: Vec<_> =
+            (0..50).map(|i| handle.send_with(i % 2, [i; 100], options).unwrap().unwrap()).collect();
+        let unreliable = handle.send_with(2, "unreliable", options);
+        match profile {
+            Profile::Base => assert_eq!(unreliable, Err(SendError::NoReceipt(2))),
+            Profile::Extended => asked.extend(unreliable.unwrap_or_default()),
+        }
+        for _ in 0..asked.len() {
+            let News::Receipt(id, fate) = news.recv_timeout(PATIENCE).unwrap() else { panic!("a receipt") };
+            assert!(matches!(fate, MessageFate::Acknowledged { .. }), "{fate:?}");
+            let index = asked.iter().position(|other| *other == id).expect("asked for, and not told yet");
+            asked.swap_remove(index);
+        }
+        let mut dropped: Vec<_> =
+            (0..50).map(|i| handle.send_with(0, [i; 100], options).unwrap().unwrap()).collect();
+        handle.connection().unwrap().close_now();
+        while let Ok(next) = news.recv_timeout(PATIENCE) {
+            match next {
+                News::Receipt(id, _) => {
+                    let index = dropped.iter().position(|other| *other == id).expect("once");
+                    dropped.swap_remove(index);
+                }
+                News::Disconnected(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(dropped.is_empty(), "{profile:?}: {} without a receipt", dropped.len());
+    }
 }
