@@ -283,6 +283,8 @@ impl ExtendedChannels {
             for channel in set.after(self.turn) {
                 let weighted = level.weighted && !alone;
                 if weighted && !self.shares.as_mut().is_none_or(|shares| shares.begin_turn(channel)) {
+                    // it had its turn, or others would have theirs twice
+                    self.turn = channel;
                     continue;
                 }
                 loop {

@@ -3,7 +3,7 @@
 //! A [`Ledger`] makes the messages of one direction of one channel and judges what arrives: content follows
 //! from the message's number, so nothing has to be kept but lengths and marks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use fastwire_reliability::DeliveryMode;
@@ -42,6 +42,8 @@ pub struct Ledger {
     next: usize,
     /// Messages whose sender asked what becomes of them, and what it was told.
     asked: BTreeMap<ReceiptId, (usize, Option<MessageFate>)>,
+    /// Messages that never left: they leave a gap that is none.
+    expired: BTreeSet<usize>,
 }
 
 impl Ledger {
@@ -57,6 +59,7 @@ impl Ledger {
             delivered: 0,
             next: 0,
             asked: BTreeMap::new(),
+            expired: BTreeSet::new(),
         }
     }
 
@@ -92,8 +95,11 @@ impl Ledger {
                 let before = *before;
                 Err(self.broken(format!("{receipt:?} after {before:?}")))
             }
-            Some((_, fate)) => {
+            Some((number, fate)) => {
                 *fate = Some(receipt.fate);
+                if receipt.fate == MessageFate::Expired {
+                    self.expired.insert(*number);
+                }
                 Ok(())
             }
         }
@@ -114,7 +120,7 @@ impl Ledger {
         for &(number, fate) in self.asked.values() {
             let numbered = self.lengths.get(number).is_some_and(|len| *len as usize >= NUMBERED);
             let arrived = match self.mode {
-                DeliveryMode::ReliableOrdered => number < self.next,
+                DeliveryMode::ReliableOrdered => self.arrived.get(number).copied().unwrap_or_default(),
                 _ if !numbered => continue,
                 _ => self.arrived.get(number).copied().unwrap_or_default(),
             };
@@ -158,6 +164,9 @@ impl Ledger {
     }
 
     fn check_ordered(&mut self, data: &[u8]) -> Result<(), BrokenLaw> {
+        while self.expired.contains(&self.next) {
+            self.next += 1;
+        }
         let number = self.next;
         let expected = self.lengths.get(number).map(|len| content(self.salt, number, *len as usize));
         if expected.as_deref() != Some(data) {
@@ -166,6 +175,9 @@ impl Ledger {
             return Err(self.broken(format!("expected {what}, got {} bytes", data.len())));
         }
         self.next += 1;
+        if let Some(arrived) = self.arrived.get_mut(number) {
+            *arrived = true;
+        }
         Ok(())
     }
 
@@ -185,7 +197,7 @@ impl Ledger {
     /// Whether everything that was promised has arrived.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        !self.mode.is_reliable() || self.delivered == self.lengths.len()
+        !self.mode.is_reliable() || self.delivered + self.expired.len() == self.lengths.len()
     }
 
     /// Messages sent.
