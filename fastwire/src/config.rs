@@ -266,11 +266,14 @@ pub struct Limits {
     pub pending_handshakes_per_ip: usize,
     /// Key agreements (X25519) a server does in a second. Default 2000, at least 1.
     pub key_agreements_per_second: u32,
-    /// Handshakes of the extended profile that cost key agreements, from one IPv4 address or IPv6 /64 in a second, with
-    /// bursts of twice as many. Default 100, at least 1.
+    /// Handshakes that cost key agreements, from one IPv4 address or IPv6 /64 in a second, with bursts of twice as many.
+    /// Default 100, at least 1.
     pub key_agreements_per_address: u32,
     /// The same for an IPv6 /48, with bursts of one second's worth. Default 1000, at least 1.
     pub key_agreements_per_site: u32,
+    /// CONNECTs answered in a second, with bursts of a tenth as many. Default 30 000, at least 1. A flood from spoofed
+    /// addresses costs the server what it sends; clients ask again by themselves.
+    pub challenges_per_second: u32,
     /// Connections of the extended profile whose client has not yet been heard under its keys; the oldest makes room.
     /// Default 1024, at least 1.
     pub half_open_connections: usize,
@@ -322,6 +325,7 @@ impl Default for Limits {
             key_agreements_per_second: 2000,
             key_agreements_per_address: 100,
             key_agreements_per_site: 1000,
+            challenges_per_second: 30_000,
             half_open_connections: 1024,
             veil_nonces: 65_536,
             send_queue_bytes: 4 << 20,
@@ -354,6 +358,7 @@ impl Limits {
         let per_address = self.key_agreements_per_address as usize;
         at_least("limits.key_agreements_per_address", per_address, 1, "at least 1")?;
         at_least("limits.key_agreements_per_site", self.key_agreements_per_site as usize, 1, "at least 1")?;
+        at_least("limits.challenges_per_second", self.challenges_per_second as usize, 1, "at least 1")?;
         at_least("limits.half_open_connections", self.half_open_connections, 1, "at least 1")?;
         at_least("limits.veil_nonces", self.veil_nonces, 16, "at least 16")?;
         if let Some(budget) = self.extended_receive_budget {

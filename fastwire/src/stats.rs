@@ -112,6 +112,8 @@ pub struct EndpointStats {
     pub connects_received: u64,
     /// CHALLENGE packets sent.
     pub challenges_sent: u64,
+    /// CONNECT packets left without an answer because too many came at once.
+    pub connects_refused: u64,
     /// Clients turned away with REJECT or VERSION_MISMATCH.
     pub rejected: u64,
     /// Pending handshakes dropped for age or number.

@@ -45,6 +45,8 @@ pub(crate) struct Router<C> {
     pub(crate) ids: IdMap,
     pub(crate) pending: PendingTable<C>,
     pub(crate) agreements: Budget,
+    /// Answers to CONNECT.
+    challenges: Budget,
     bans: HashSet<IpAddr>,
     keys: Arc<KeyPair>,
     keys_made: Instant,
@@ -62,12 +64,14 @@ impl<C: Cipher> Router<C> {
         (keys, identity): (KeyPair, Identity),
         now: Instant,
     ) -> Self {
+        let challenges = config.limits.challenges_per_second;
         Self {
             addresses: HashMap::new(),
             tokens: HashMap::new(),
             ids: IdMap::default(),
             pending: PendingTable::new(&config.limits),
             agreements: Budget::new(config.limits.key_agreements_per_second, now),
+            challenges: Budget::with_burst(challenges, (challenges / 10).max(1), now),
             bans: HashSet::new(),
             keys: Arc::new(keys),
             keys_made: now,
@@ -109,6 +113,10 @@ impl<C: Cipher> Router<C> {
     ) -> Option<HandshakeDatagram> {
         let Arrival { meta, len, .. } = arrival;
         stats.connects_received += 1;
+        if !self.challenges.take(arrival.now) {
+            stats.connects_refused += 1;
+            return None;
+        }
         let asked = Asked::of_datagram(datagram).filter(|_| config.extended.spoken);
         let challenged = match self.refusal(&connect, meta, connections, config) {
             Some(refusal) => Err(refusal),

@@ -197,7 +197,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 if bare.is_some() || datagram.len() < fastwire_wire::WIRE_OVERHEAD {
                     continue;
                 }
-                if !router.agreements.take(now) {
+                if !router.gate.budgets.take(meta.remote.ip(), now) || !router.agreements.take(now) {
                     self.stats.key_agreements_refused += 1;
                     continue;
                 }

@@ -5,7 +5,10 @@ use std::time::Instant;
 use fastwire::sim::{LinkConfig, World};
 use fastwire::{ConnectError, Event};
 
-use crate::duo::{Duo, base_client, base_server, drain, feed, seeded_client, server};
+use crate::duo::{
+    Core, Duo, PROFILES, base_client, base_server, configs, drain, feed, seeded_client, server,
+    server_address,
+};
 use crate::handshake::{MS, answer, connect_of, defaults};
 
 #[test]
@@ -88,6 +91,50 @@ fn key_agreements_are_bounded_a_second() {
     assert_eq!(core.stats().key_agreements, 10);
     assert!(core.stats().key_agreements_refused > 0);
     assert_eq!(core.connection_count(), 0);
+}
+
+#[test]
+fn one_address_gets_its_share_of_key_agreements_and_no_more() {
+    let now = Instant::now();
+    let mut core = server(&base_server(), now);
+    let ask = |core: &mut Core, host: u8, n: u32, at: Instant| {
+        let from = ([10, 7, 0, host], 1000 + n as u16).into();
+        feed(core, at, from, &connect_of(n as u8, now));
+        feed(core, at, from, &[0x55; 65]);
+    };
+    for second in 0..5u32 {
+        for n in 0..400 {
+            ask(&mut core, 1, second * 400 + n, now + MS(1000) * second);
+        }
+    }
+    assert_eq!(core.stats().key_agreements, 200 + 4 * 100, "the burst, and its rate");
+    let before = core.stats().key_agreements;
+    for n in 0..50 {
+        ask(&mut core, 2, n, now + MS(4000));
+    }
+    assert_eq!(core.stats().key_agreements, before + 50, "nobody else pays for it");
+}
+
+#[test]
+fn answers_to_connect_are_bounded_a_second() {
+    let now = Instant::now();
+    for profile in PROFILES {
+        let (mut config, asking) = configs(profile);
+        config.limits.challenges_per_second = 100;
+        let mut core = server(&config, now);
+        let mut client = seeded_client(&asking, 1, now);
+        client.connect(now, &[server_address()]).expect("connects");
+        let connect = drain(&mut client, now).remove(0).bytes;
+        let mut answers = 0;
+        for n in 0..2000u32 {
+            let at = now + MS(1) * n;
+            feed(&mut core, at, ([10, 7, (n >> 8) as u8, n as u8], 1000).into(), &connect);
+            answers += drain(&mut core, at).len();
+        }
+        let stats = core.stats();
+        assert!((205..=210).contains(&answers), "{profile:?}: {answers} in two seconds, ten at once");
+        assert_eq!((stats.challenges_sent, stats.connects_refused), (answers as u64, 2000 - answers as u64));
+    }
 }
 
 #[test]

@@ -96,7 +96,8 @@ pub(crate) struct Gate {
     current: Option<Epoch>,
     previous: Option<Epoch>,
     pub(crate) cookies: Cookies,
-    budgets: PrefixBudgets,
+    /// Of handshakes that cost key agreements, in either profile.
+    pub(crate) budgets: PrefixBudgets,
     /// A moment, and what Unix time it was then, in seconds.
     unix: Option<(Instant, u64)>,
 }
