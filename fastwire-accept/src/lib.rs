@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod check;
 pub mod checks;
 pub mod figure;
+pub mod flood;
 mod foreign;
 pub mod line;
 mod options;

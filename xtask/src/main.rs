@@ -7,6 +7,7 @@ mod accept;
 mod bench;
 mod ci;
 mod counts;
+mod flood;
 mod fuzz;
 mod mutants;
 mod profile;
@@ -30,6 +31,7 @@ The project's commands:
   cargo xtask sim figure              the controllers on one bottleneck: docs/congestion.md and its pictures
   cargo xtask sim table               delays and goodput by profile, controller and loss: docs/latency.md
   cargo xtask proxy [OPTIONS]         a lossy path between real UDP sockets
+  cargo xtask flood [OPTIONS]         floods of spoofed datagrams beside 100 live clients, in one report
   cargo xtask vectors [--check]       the extended profile's bytes with fixed keys
   cargo xtask bench [OPTIONS]         FastWire beside its peers; --counts: instructions, --layers: criterion benches
   cargo xtask profile WORKLOAD        where the time of a workload or a layer goes
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         "accept" => accept::run(&rest),
         "sim" => sim::run(&rest),
         "vectors" => vectors::run(&rest),
+        "flood" => flood::run(&rest),
         "proxy" => proxy::run(&rest),
         "bench" => bench::run(&rest),
         "profile" => profile::run(&rest),

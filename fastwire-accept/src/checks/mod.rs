@@ -4,6 +4,7 @@ mod alone;
 mod amplification;
 mod clocks;
 mod connecting;
+mod floods;
 mod foreign_peers;
 mod kcp;
 mod latency;
@@ -43,6 +44,8 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(wraparounds::Wraparounds),
         Box::new(foreign_peers::ForeignPeers),
         Box::new(survival::Survival),
+        Box::new(floods::ConnectFlood),
+        Box::new(floods::ResponseFlood),
         Box::new(amplification::Amplification),
         Box::new(middleman::Middleman),
         Box::new(spoofed_moves::SpoofedMoves),
