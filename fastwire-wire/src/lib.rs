@@ -12,6 +12,7 @@
 //! | [`Control`] | handshake and keep-alive payloads | A5 |
 //! | [`FragmentHeader`] | the 5 bytes before a piece of a message | A7 |
 //! | [`batch`] | many sealed packets in one datagram | A9 |
+//! | [`info`] | question and answer of the info query | C1 |
 //! | [`extended`] | the extended profile's trailers, parameters and frames | B2, B5 |
 
 pub mod batch;
@@ -22,6 +23,7 @@ pub mod extended;
 mod flags;
 mod fragment;
 mod header;
+pub mod info;
 mod reader;
 pub mod string;
 mod uuid;

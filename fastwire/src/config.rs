@@ -14,6 +14,7 @@ use fastwire_wire::Features;
 use crate::connect_token::{ConnectToken, TokenKeys};
 use crate::connection_ids::{ConnectionIdGenerator, RandomIds};
 use crate::identity::Identity;
+use crate::info::ServerInfo;
 use crate::key_log::KeyLog;
 use crate::observe::Observers;
 use crate::profile::{ClientProfile, ExtendedConfig, PreSharedKey, ServerProfile};
@@ -98,6 +99,8 @@ pub struct ServerConfig {
     pub connection_ids: Arc<dyn ConnectionIdGenerator>,
     /// Who hears what happens inside connections. Default nobody.
     pub observers: Option<Observers>,
+    /// What to tell whoever asks without a connection ([`query`](crate::query)). Default nothing: such questions get no answer.
+    pub info: Option<ServerInfo>,
     /// Everything the network can make grow.
     pub limits: Limits,
 }
@@ -137,6 +140,7 @@ impl Default for ServerConfig {
             key_log: None,
             connection_ids: Arc::new(RandomIds),
             observers: None,
+            info: None,
             limits: Limits::default(),
         }
     }
@@ -311,6 +315,15 @@ pub struct Limits {
     pub receive_bytes_per_second: Option<u64>,
     /// Banned addresses a server keeps. Default 65 536.
     pub bans: usize,
+    /// Connections from one IPv4 address or IPv6 /64, by where their clients were when they came. Default no limit, at least 1.
+    /// One more client is turned away with "server full".
+    pub connections_per_address: Option<usize>,
+    /// The same for an IPv4 /24 or IPv6 /48.
+    pub connections_per_network: Option<usize>,
+    /// Info queries answered in a second. Default 1000, at least 1.
+    pub info_per_second: u32,
+    /// Of these from one IPv4 address or IPv6 /64, with bursts of twice as many. Default 5, at least 1.
+    pub info_per_address: u32,
     /// Bytes of messages that all connections of a server may hold together: partial, undelivered, waiting to leave or to be
     /// acknowledged, bookkeeping included. Default 1 GiB, at least 1 MiB. Beyond it the connection that holds most ends with
     /// [`ConnectionError::ServerMemory`](crate::ConnectionError::ServerMemory), until the others fit.
@@ -340,6 +353,10 @@ impl Default for Limits {
             receive_messages_per_second: None,
             receive_bytes_per_second: None,
             bans: 65_536,
+            connections_per_address: None,
+            connections_per_network: None,
+            info_per_second: 1000,
+            info_per_address: 5,
             memory: 1 << 30,
         }
     }
@@ -376,6 +393,11 @@ impl Limits {
         }
         at_least("limits.handle_queue_messages", self.handle_queue_messages, 1, "at least 1")?;
         at_least("limits.stream_bytes", self.stream_bytes, 1, "at least 1 byte")?;
+        let most = |limit: Option<usize>| limit.unwrap_or(usize::MAX);
+        at_least("limits.connections_per_address", most(self.connections_per_address), 1, "at least 1")?;
+        at_least("limits.connections_per_network", most(self.connections_per_network), 1, "at least 1")?;
+        at_least("limits.info_per_second", self.info_per_second as usize, 1, "at least 1")?;
+        at_least("limits.info_per_address", self.info_per_address as usize, 1, "at least 1")?;
         at_least("limits.memory", self.memory, 1 << 20, "at least 1048576 bytes")?;
         at_least("limits.inbox_messages", self.inbox_messages, 1, "at least 1")
     }
@@ -478,6 +500,9 @@ impl ServerConfig {
     pub(crate) fn common(&self) -> Result<CommonConfig, ConfigError> {
         if !(1..=1 << 20).contains(&self.max_connections) {
             return Err(ConfigError::range("max_connections", self.max_connections, "1 to 1048576"));
+        }
+        if let Some(info) = &self.info {
+            info.validate()?;
         }
         if self.connection_migration && self.cipher_preference == [CipherSuite::None] {
             return Err(ConfigError::Contradiction {

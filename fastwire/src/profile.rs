@@ -401,7 +401,10 @@ mod tests {
             let here = crate::IdDestination { server: 1, shard: 2 };
             config.connection_ids = Arc::new(crate::RoutableIds::new(here));
         });
-        assert!(matches!(routed, Err(ConfigError::Contradiction { other: "connection_ids", .. })), "{routed:?}");
+        assert!(
+            matches!(routed, Err(ConfigError::Contradiction { other: "connection_ids", .. })),
+            "{routed:?}"
+        );
         assert_eq!(
             server(|config| (config.veil, config.identity) = (true, Some(identity.clone()))),
             Ok((true, false))

@@ -134,6 +134,10 @@ pub struct EndpointStats {
     pub veiled_stale: u64,
     /// Times a message was not compressed because it had just been, for another connection.
     pub compressions_shared: u64,
+    /// Info queries answered.
+    pub info_answered: u64,
+    /// Info queries left without an answer because too many came.
+    pub info_refused: u64,
     /// Connections established.
     pub connections_established: u64,
     /// Connections ended.

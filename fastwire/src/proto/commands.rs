@@ -12,6 +12,7 @@ use fastwire_reliability::extended::Undelivered;
 use fastwire_reliability::{ReceiveQuality, Terms};
 use fastwire_wire::{Control, Features, FragmentFlags, Reject, RejectReason};
 
+use super::admission::{Admission, Arriving};
 use super::connection::{Farewell, ServerTime};
 use super::handshake::client::{ClientHandshake, HandshakeDatagram, SocketRequest};
 use super::handshake::offer::{Offer, bare_refusal};
@@ -21,8 +22,8 @@ use crate::config::Counters;
 use crate::payload::Payload;
 use crate::transport::SocketId;
 use crate::{
-    ConnectError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, EndpointStats, Profile,
-    ReceiptId, SendError, SendOptions, TokenClaims, UnknownConnection,
+    ConfigError, ConnectError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason,
+    EndpointStats, Profile, ReceiptId, SendError, SendOptions, ServerInfo, TokenClaims, UnknownConnection,
 };
 
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
@@ -192,7 +193,8 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     ) -> Vec<(ConnectionId, SendError)> {
         let now = self.clock.advance(now);
         let message = data.into_bytes(&mut self.pool);
-        let send = |id| Some((id, self.send_bytes(now, id, message.clone(), channel, &SendOptions::new()).err()?));
+        let send =
+            |id| Some((id, self.send_bytes(now, id, message.clone(), channel, &SendOptions::new()).err()?));
         ids.into_iter().filter_map(send).collect()
     }
 
@@ -391,6 +393,39 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         if let Some(router) = &mut self.router {
             router.max_connections = max;
         }
+    }
+
+    /// Changes what a server tells whoever asks without a connection; `None`: nothing any more. Does nothing on a client.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a name or details that are too long; nothing is changed then.
+    pub fn set_info(&mut self, info: Option<ServerInfo>) -> Result<(), ConfigError> {
+        info.as_ref().map_or(Ok(()), ServerInfo::validate)?;
+        if let Some(router) = &mut self.router {
+            router.set_info(info);
+        }
+        Ok(())
+    }
+
+    /// Has a server ask `hook` before a client whose handshake is complete gets a connection; `false` turns it away with
+    /// "not authorised". It is called in the packet path, so it must not wait for anything: what takes time is what
+    /// [`authorize`](crate::ServerConfig::authorize) is for.
+    pub fn set_accept_hook(&mut self, hook: impl FnMut(&Arriving<'_>) -> bool + Send + 'static) {
+        self.admission = Admission(Some(Box::new(hook)));
+    }
+
+    /// As [`close`](Self::close), but queued reliable messages may leave for `linger` instead of
+    /// [`linger`](crate::ServerConfig::linger).
+    ///
+    /// # Errors
+    /// [`UnknownConnection`] if it is over already.
+    pub fn close_within(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        linger: Duration,
+    ) -> Result<(), UnknownConnection> {
+        self.close_with(now, id, DisconnectReason::Graceful, Farewell::default(), linger)
     }
 
     /// All connections, those on their way in or out included.

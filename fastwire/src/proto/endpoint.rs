@@ -12,6 +12,7 @@ use fastwire_crypto::extended::sha256;
 use fastwire_crypto::{Cipher, CipherSuites, KeyPair};
 use fastwire_reliability::Outcome;
 
+use super::admission::Admission;
 use super::clock::Clock;
 use super::connection::{Change, Connection, Env};
 use super::deadlines::Deadlines;
@@ -77,6 +78,7 @@ pub struct Endpoint<C, Z, G> {
     pub(super) receipts: u64,
     pub(super) stats: EndpointStats,
     pub(super) memory: Memory,
+    pub(super) admission: Admission,
     /// When it was made, on its own clock.
     pub(super) started: Instant,
 }
@@ -102,6 +104,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             (keys, identity),
             now,
         ));
+        endpoint.set_info(config.info.clone())?;
         Ok(endpoint)
     }
 
@@ -153,6 +156,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             receipts: 0,
             stats: EndpointStats::default(),
             memory: Memory::default(),
+            admission: Admission::default(),
             started: now,
         }
     }
@@ -398,6 +402,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         connection.common.observe(self.clock.now(), || Observed::Closed { reason: Some(reason) });
         self.deadlines.forget(id, connection.common.scheduled);
         if let Some(router) = &mut self.router {
+            if let Some(home) = connection.common.home {
+                router.residents.leave(home);
+            }
             if router.addresses.get(&connection.remote()) == Some(&id) {
                 router.addresses.remove(&connection.remote());
             }

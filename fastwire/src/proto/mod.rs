@@ -14,6 +14,7 @@
 //! Entropy comes in once, as a 32-byte seed: the same seed and the same inputs give the same outputs,
 //! byte for byte. The seed must be unpredictable and never used twice, or the keys are known.
 
+mod admission;
 mod client;
 mod clock;
 mod commands;
@@ -26,6 +27,7 @@ mod entropy;
 mod handshake;
 mod id_map;
 mod memory;
+mod residents;
 mod router;
 mod routing;
 mod sending;
@@ -36,6 +38,8 @@ mod streams;
 mod transmit;
 mod veil;
 
+pub(crate) use self::admission::AcceptHook;
+pub use self::admission::Arriving;
 pub use self::commands::RebindError;
 pub use self::connection::ServerTime;
 pub use self::endpoint::{Endpoint, Parts};

@@ -6,20 +6,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastwire_crypto::{Cipher, CipherSuite, CipherSuites, KeyPair};
+use fastwire_wire::info::{InfoAnswer, InfoRequest, MIN_INFO_REQUEST};
 use fastwire_wire::{
     CONTROL_PREFIX, Connect, Control, Features, PROTOCOL_VERSION, Reject, RejectReason, VersionMismatch,
 };
 
 use super::entropy::Entropy;
-use super::handshake::budget::Budget;
+use super::handshake::budget::{Budget, PrefixBudgets};
 use super::handshake::client::{HandshakeDatagram, our_compression, same_compression};
 use super::handshake::extended::server::{Asked, Gate, Judgement, ResponseOutcome};
 use super::handshake::offer::{bare, bare_refusal};
 use super::handshake::pending::{Pending, PendingTable};
 use super::id_map::IdMap;
+use super::residents::Residents;
 use super::session::{Terms, UNCOMPRESSED};
 use crate::config::CommonConfig;
 use crate::identity::Identity;
+use crate::info::ServerInfo;
 use crate::transport::RecvMeta;
 use crate::{ConnectionId, EndpointStats};
 
@@ -53,6 +56,10 @@ pub(crate) struct Router<C> {
     /// What the extended profile keeps before there is a connection.
     pub(crate) gate: Gate,
     pub(crate) max_connections: usize,
+    pub(crate) residents: Residents,
+    info: Option<ServerInfo>,
+    info_budget: Budget,
+    info_budgets: PrefixBudgets,
     require_application_version: bool,
 }
 
@@ -77,6 +84,10 @@ impl<C: Cipher> Router<C> {
             keys_made: now,
             gate: Gate::new(config, identity, now),
             max_connections,
+            residents: Residents::new(&config.limits),
+            info: None,
+            info_budget: Budget::new(config.limits.info_per_second, now),
+            info_budgets: PrefixBudgets::new(config.limits.info_per_address, config.limits.info_per_second),
             require_application_version,
         }
     }
@@ -167,7 +178,8 @@ impl<C: Cipher> Router<C> {
         let refusal = if self.bans.contains(&meta.remote.ip().to_canonical()) {
             Some(RejectReason::BANNED)
         } else {
-            (connections >= self.max_connections).then_some(RejectReason::SERVER_FULL)
+            let room = connections < self.max_connections && self.residents.has_room(meta.remote.ip());
+            (!room).then_some(RejectReason::SERVER_FULL)
         };
         let path = (meta.remote, now);
         let (agreements, books) = (&mut self.agreements, (entropy, &mut *stats));
@@ -193,6 +205,44 @@ impl<C: Cipher> Router<C> {
         now: Instant,
     ) -> Option<ConnectionId> {
         self.gate.cookies.bind(cookie, id, now)
+    }
+
+    pub(crate) fn set_info(&mut self, info: Option<ServerInfo>) {
+        self.info = info;
+    }
+
+    /// Answers a question about the server. `None`: it is no such question, or gets no answer.
+    pub(crate) fn answer_info(
+        &mut self,
+        datagram: &[u8],
+        Arrival { meta, now, .. }: Arrival<'_>,
+        connections: usize,
+        (config, stats): (&CommonConfig, &mut EndpointStats),
+    ) -> Option<HandshakeDatagram> {
+        let (info, request) = (self.info.as_ref()?, InfoRequest::decode(datagram)?);
+        let ip = meta.remote.ip();
+        if self.bans.contains(&ip.to_canonical())
+            || !self.info_budgets.take(ip, now)
+            || !self.info_budget.take(now)
+        {
+            stats.info_refused += 1;
+            return None;
+        }
+        let answer = InfoAnswer {
+            nonce: request.nonce,
+            application_version: config.application_version,
+            players: u32::try_from(connections).unwrap_or(u32::MAX),
+            max_players: u32::try_from(self.max_connections).unwrap_or(u32::MAX),
+            needs_secret: config.extended.require_token || config.extended.psk.is_some(),
+            name: &info.name,
+            details: &info.details,
+        };
+        let mut bytes = vec![0; MIN_INFO_REQUEST];
+        // Its parts were checked when they were set.
+        let length = answer.encode(&mut bytes).ok()?;
+        bytes.truncate(length);
+        stats.info_answered += 1;
+        Some(answer_to(meta, bytes))
     }
 
     /// Half-open connections.
@@ -229,7 +279,8 @@ impl<C: Cipher> Router<C> {
             }));
         }
         // A client that starts anew takes its own old place.
-        let full = connections >= self.max_connections && !self.addresses.contains_key(&meta.remote);
+        let room = connections < self.max_connections && self.residents.has_room(meta.remote.ip());
+        let full = !room && !self.addresses.contains_key(&meta.remote);
         full.then_some(Control::Reject(Reject { reason: RejectReason::SERVER_FULL }))
     }
 
@@ -268,13 +319,13 @@ impl<C: Cipher> Router<C> {
     }
 }
 
-fn answer_to(meta: &RecvMeta, bytes: Vec<u8>) -> HandshakeDatagram {
+pub(crate) fn answer_to(meta: &RecvMeta, bytes: Vec<u8>) -> HandshakeDatagram {
     HandshakeDatagram { socket: meta.socket, remote: meta.remote, source: meta.local, bytes }
 }
 
-/// The answer to a client whose handshake is complete when no place is left.
-pub(crate) fn server_full(meta: &RecvMeta) -> HandshakeDatagram {
-    answer_to(meta, bare(&Control::Reject(Reject { reason: RejectReason::SERVER_FULL })))
+/// The answer to a client of the base profile whose handshake is complete and which gets no place.
+pub(crate) fn turned_away(meta: &RecvMeta, reason: RejectReason) -> HandshakeDatagram {
+    answer_to(meta, bare(&Control::Reject(Reject { reason })))
 }
 
 /// The client's suite where our policy has it, else our first choice; features that both sides want.

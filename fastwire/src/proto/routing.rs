@@ -1,5 +1,6 @@
 //! The way in: whose datagram is this?
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,19 +8,21 @@ use bytes::BytesMut;
 use fastwire_compress::Compressor;
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, CipherSuites, PublicKey};
-use fastwire_wire::{CONTROL_PREFIX, Connect, Control, ControlType, PacketHeader};
+use fastwire_wire::{CONTROL_PREFIX, Connect, Control, ControlType, PacketHeader, Reject, RejectReason};
 
+use super::admission::Arriving;
 use super::connection::{Receipt, opens};
 use super::handshake::client::HandshakeDatagram;
 use super::handshake::extended::Agreed;
 use super::handshake::extended::server::ResponseOutcome;
+use super::handshake::offer::bare_refusal;
 use super::handshake::{BareControl, looks_bare, parse_bare};
-use super::router::{Arrival, server_full};
+use super::router::{Arrival, answer_to, turned_away};
 use super::session::Session;
 use super::veil::Lifted;
 use super::{Endpoint, Side, client};
 use crate::transport::RecvMeta;
-use crate::{ConnectionId, DisconnectReason, Event};
+use crate::{ConnectionId, DisconnectReason, Event, Profile};
 
 /// Answers to CONNECT that wait to be sent; more are lost packets.
 const MAX_WAITING_ANSWERS: usize = 1024;
@@ -63,7 +66,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
         match bare {
             Some(BareControl::Connect(connect)) => self.handle_connect(now, meta, connect, &datagram, known),
-            _ if looks_bare(&datagram) => self.stats.malformed_handshakes += 1,
+            _ if looks_bare(&datagram) => self.handle_other_bare(now, meta, &datagram),
             _ => self.stats.unroutable += 1,
         }
     }
@@ -122,6 +125,43 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
     }
 
+    /// A bare datagram that is no handshake: a question about the server, or nothing.
+    fn handle_other_bare(&mut self, now: Instant, meta: &RecvMeta, datagram: &[u8]) {
+        let Some(router) = &mut self.router else { return };
+        let arrival = Arrival { meta, len: datagram.len(), now };
+        let before = self.stats.info_refused;
+        let answer =
+            router.answer_info(datagram, arrival, self.connections.len(), (&self.config, &mut self.stats));
+        match answer {
+            Some(answer) => self.answer(answer),
+            None if self.stats.info_refused == before => self.stats.malformed_handshakes += 1,
+            None => {}
+        }
+    }
+
+    /// Whether the application lets a client in.
+    fn is_welcome(&mut self, remote: SocketAddr, profile: Profile, agreed: Option<&Agreed>) -> bool {
+        let arriving = Arriving {
+            remote,
+            profile,
+            auth: agreed.map_or(&[], |agreed| &agreed.auth),
+            claims: agreed.and_then(|agreed| agreed.claims.as_ref()),
+            connections: self.connections.len(),
+        };
+        let welcome = self.admission.lets_in(&arriving);
+        self.stats.rejected += u64::from(!welcome);
+        welcome
+    }
+
+    /// A server's new connection takes its place.
+    fn settle(&mut self, id: ConnectionId, meta: &RecvMeta) {
+        let home = meta.remote.ip();
+        if let (Some(router), Some(connection)) = (&mut self.router, self.connections.get_mut(id)) {
+            router.residents.enter(home);
+            connection.common.home = Some(home);
+        }
+    }
+
     /// RESPONSE of the extended profile: the only datagram of a stranger that may cost key agreements.
     fn handle_response(&mut self, now: Instant, meta: &RecvMeta, datagram: &[u8]) {
         let Some(router) = &mut self.router else { return };
@@ -147,7 +187,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         now: Instant,
     ) {
         let cookie = agreed.cookie;
+        if !self.is_welcome(meta.remote, Profile::Extended, Some(&agreed)) {
+            let refusal = Control::Reject(Reject { reason: RejectReason::NOT_AUTHORISED });
+            return self.answer(answer_to(meta, bare_refusal(&refusal, agreed.client_nonce)));
+        }
         let id = self.add_connection((meta.socket, meta.remote), now);
+        self.settle(id, meta);
         let controller = self.controller(true, now);
         let Some(router) = &mut self.router else { return };
         let evicted = router.bind_cookie(cookie, id, now);
@@ -230,16 +275,23 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let rtt = pending.rtt(now);
         let Some(session) = pending.session else { return false };
         let old = router.addresses.get(&meta.remote).copied();
-        if old.is_none() && self.connections.len() >= router.max_connections {
+        let room =
+            self.connections.len() < router.max_connections && router.residents.has_room(meta.remote.ip());
+        if old.is_none() && !room {
             // The last place went while this handshake was under way.
             self.stats.rejected += 1;
-            self.answer(server_full(meta));
+            self.answer(turned_away(meta, RejectReason::SERVER_FULL));
+            return true;
+        }
+        if !self.is_welcome(meta.remote, Profile::Base, None) {
+            self.answer(turned_away(meta, RejectReason::NOT_AUTHORISED));
             return true;
         }
         if let Some(old) = old {
             self.with_connection(old, |connection, env| connection.end(DisconnectReason::Replaced, env));
         }
         let id = self.add_connection((meta.socket, meta.remote), now);
+        self.settle(id, meta);
         if let Some(connection) = self.connections.get_mut(id) {
             connection.credit_handshake(key, pending.bytes_received, pending.bytes_sent);
             if let Some(sample) = rtt {

@@ -20,7 +20,7 @@ use crate::congestion::{
 };
 use crate::connection_ids::ConnectionIdGenerator;
 use crate::crypto::{Aead, BuiltinSuites, Cipher, CipherSuites, PublicKey};
-use crate::proto::{Endpoint, Parts};
+use crate::proto::{AcceptHook, Arriving, Endpoint, Parts};
 use crate::reliability::StreamOpener;
 use crate::transport::{RecvBatch, Transport, UdpConfig, UdpTransport};
 use crate::{
@@ -72,6 +72,7 @@ struct Assembly<C, Z, G> {
     controllers: MakeControllers<G>,
     udp: UdpConfig,
     seed: Option<[u8; 32]>,
+    accept: Option<AcceptHook>,
 }
 
 impl Default for Assembly<Aead, BuiltinCompressor, BuiltinController> {
@@ -86,24 +87,25 @@ impl Default for Assembly<Aead, BuiltinCompressor, BuiltinController> {
             }),
             udp: UdpConfig::new(),
             seed: None,
+            accept: None,
         }
     }
 }
 
 impl<C, Z, G> Assembly<C, Z, G> {
     fn suites<C2>(self, suites: Arc<dyn CipherSuites<Cipher = C2>>) -> Assembly<C2, Z, G> {
-        let Self { compressor, controllers, udp, seed, .. } = self;
-        Assembly { suites, compressor, controllers, udp, seed }
+        let Self { compressor, controllers, udp, seed, accept, .. } = self;
+        Assembly { suites, compressor, controllers, udp, seed, accept }
     }
 
     fn compressor<Z2>(self, compressor: MakeCompressor<Z2>) -> Assembly<C, Z2, G> {
-        let Self { suites, controllers, udp, seed, .. } = self;
-        Assembly { suites, compressor, controllers, udp, seed }
+        let Self { suites, controllers, udp, seed, accept, .. } = self;
+        Assembly { suites, compressor, controllers, udp, seed, accept }
     }
 
     fn controllers<G2>(self, controllers: MakeControllers<G2>) -> Assembly<C, Z, G2> {
-        let Self { suites, compressor, udp, seed, .. } = self;
-        Assembly { suites, compressor, controllers, udp, seed }
+        let Self { suites, compressor, udp, seed, accept, .. } = self;
+        Assembly { suites, compressor, controllers, udp, seed, accept }
     }
 
     fn parts(
@@ -268,6 +270,26 @@ impl<C, Z, G> ServerBuilder<C, Z, G> {
         self
     }
 
+    /// Sets who is asked before a client whose handshake is complete gets a connection: it sees address, profile, and what the
+    /// client showed; `false` turns the client away. It is called in the packet path, so it must not wait for anything; what takes
+    /// time is what [`authorize`](ServerConfig::authorize) is for.
+    ///
+    /// ```
+    /// use fastwire::Server;
+    ///
+    /// # fn main() -> Result<(), fastwire::StartError> {
+    /// let server = Server::builder()
+    ///     .on_accept(|client| client.remote.ip().is_loopback() || client.claims.is_some())
+    ///     .bind("127.0.0.1:0")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_accept(mut self, hook: impl FnMut(&Arriving<'_>) -> bool + Send + 'static) -> Self {
+        self.assembly.accept = Some(Box::new(hook));
+        self
+    }
+
     /// Sets which profiles to speak.
     #[must_use]
     pub fn profile(mut self, profile: ServerProfile) -> Self {
@@ -351,11 +373,14 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> ServerBuilder<C, Z, G> {
     /// # Errors
     /// [`StartError::Config`], [`StartError::Entropy`].
     pub fn build<T: Transport>(self, transport: T) -> Result<Server<T, C, Z, G>, StartError> {
-        let Self { config, assembly } = self;
-        let seed = assembly.take_seed()?;
+        let Self { config, mut assembly } = self;
+        let (seed, accept) = (assembly.take_seed()?, assembly.accept.take());
         let parts = assembly.parts(&config.compression, config.congestion, config.initial_cwnd)?;
         let now = Instant::now();
-        let endpoint = Endpoint::server(&config, parts, seed, now)?;
+        let mut endpoint = Endpoint::server(&config, parts, seed, now)?;
+        if let Some(hook) = accept {
+            endpoint.set_accept_hook(hook);
+        }
         let hub = Hub::new(config.channel_layout.clone(), &config.limits, StreamOpener::Server);
         let pump = Pump::new(endpoint, transport, RecvBatch::SLOTS, hub, now);
         Ok(Server::new(pump, Cadence::new(config.tick_rate, config.linger, now)))

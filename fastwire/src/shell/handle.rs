@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::link::{Command, Hub, Link, Order, Pending};
 use crate::transport::ChunkPool;
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, Profile, ReceiptId,
-    SendError, SendOptions, ServerHealth,
+    ConfigError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, Profile,
+    ReceiptId, SendError, SendOptions, ServerHealth, ServerInfo,
 };
 
 /// One connection for other threads than the one that drives it: to send, to close, to look.
@@ -229,6 +229,16 @@ impl ServerHandle {
     /// Lifts a ban. Gives false if the server has stopped or too much waits for it.
     pub fn unban(&self, ip: IpAddr) -> bool {
         self.hub.command(Command::Unban(ip))
+    }
+
+    /// Changes what the server tells whoever asks without a connection; `None`: nothing any more. Gives false if the server has
+    /// stopped or too much waits for it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a name or details that are too long.
+    pub fn set_info(&self, info: Option<ServerInfo>) -> Result<bool, ConfigError> {
+        info.as_ref().map_or(Ok(()), ServerInfo::validate)?;
+        Ok(self.hub.command(Command::Info(info)))
     }
 
     /// How the server is doing, as of the last 100 ms in which something happened.

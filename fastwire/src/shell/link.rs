@@ -21,7 +21,7 @@ use crate::proto::Endpoint;
 use crate::reliability::{ChannelLayout, StreamOpener};
 use crate::{
     ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Limits, MessageFate, Profile, Receipt,
-    ReceiptId, SendError, SendOptions, ServerHealth,
+    ReceiptId, SendError, SendOptions, ServerHealth, ServerInfo,
 };
 
 /// Orders for the endpoint itself (bans, rebinds) that may wait.
@@ -38,15 +38,18 @@ pub(crate) enum Order {
 }
 
 /// What a handle asks of the endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     Ban(IpAddr),
     Unban(IpAddr),
     /// Let a client in that asks to be, or turn it away.
     Authorize(ConnectionId, bool),
     Rebind,
-    /// Turn newcomers away, close all connections, then end.
-    ShutDown,
+    /// Turn newcomers away, close all connections, then end. Queued reliable messages may leave for this long; `None`: the linger
+    /// time.
+    ShutDown(Option<Duration>),
+    /// Tell this to whoever asks without a connection.
+    Info(Option<ServerInfo>),
     /// Turn newcomers away, and end with the last connection.
     #[cfg(feature = "tokio")]
     Leave,

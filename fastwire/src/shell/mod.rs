@@ -9,6 +9,8 @@ mod client;
 mod handle;
 mod handler;
 mod link;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod peer;
 mod pump;
 mod report;

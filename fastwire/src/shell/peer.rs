@@ -30,6 +30,7 @@ pub(crate) enum Ending<'a> {
     Now,
     Kick(&'a str),
     Saying(u16, &'a str),
+    Within(Duration),
 }
 
 /// What peers need of the pump they belong to; object-safe, so that [`Peer`] is one type.
@@ -96,6 +97,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Host for P
             Ending::Linger => self.endpoint.close(self.now, id),
             Ending::Now => self.endpoint.close_now(self.now, id),
             Ending::Kick(text) => self.endpoint.kick(self.now, id, text),
+            Ending::Within(linger) => self.endpoint.close_within(self.now, id, linger),
             Ending::Saying(code, text) => self.endpoint.close_saying(self.now, id, code, text),
         };
         self.hub.touch(id, &self.endpoint);

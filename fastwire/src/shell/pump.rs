@@ -47,6 +47,9 @@ where
     report: Report,
     /// When the handles' figures were renewed last.
     renewed: Instant,
+    /// What metrics call this endpoint: its address.
+    #[cfg(feature = "metrics")]
+    name: String,
 }
 
 /// Where a train goes, and whose it is.
@@ -62,7 +65,11 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     ) -> Self {
         endpoint.set_unix_time(now, unix_seconds());
         let train = TransmitBuf::new(transport.max_segments());
+        #[cfg(feature = "metrics")]
+        let name = transport.local_addr().map_or_else(|_| "unknown".to_owned(), |local| local.to_string());
         Self {
+            #[cfg(feature = "metrics")]
+            name,
             endpoint,
             transport,
             batch: RecvBatch::with_slots(slots),
@@ -143,6 +150,10 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
             Event::Disconnected { connection, reason } => {
                 tracing::info!(%connection, %reason, "disconnected");
                 lost = self.hub.on_ended(*connection, Some(*reason), &self.endpoint);
+                #[cfg(feature = "metrics")]
+                if let Some(stats) = self.endpoint.connection_stats(*connection) {
+                    super::metrics::show_ended(&self.name, *reason, &stats);
+                }
             }
             Event::Error { connection, error } => tracing::warn!(%connection, %error, "connection failed"),
             Event::Authorize { .. }
@@ -378,6 +389,10 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         if now.saturating_duration_since(self.renewed) >= RENEW_INTERVAL {
             self.renewed = now;
             self.hub.renew(&self.endpoint);
+            #[cfg(feature = "metrics")]
+            if let Some(health) = self.endpoint.health() {
+                super::metrics::show(&self.name, &health);
+            }
         }
     }
 

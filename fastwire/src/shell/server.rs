@@ -17,8 +17,8 @@ use crate::crypto::{Aead, Cipher};
 use crate::proto::Endpoint;
 use crate::transport::{Readiness, Transport, UdpTransport};
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Event, Payload, ReceiptId, SendError,
-    SendOptions, ServerHealth, UnknownConnection,
+    ConfigError, ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Event, Payload, ReceiptId,
+    SendError, SendOptions, ServerHealth, ServerInfo, UnknownConnection,
 };
 
 /// A server. Its owner drives it: once a frame, [`tick`](Self::tick) with a [`Handler`], or
@@ -253,7 +253,21 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Server<T, 
     /// Turns newcomers away from now on and closes every connection gracefully. Go on driving the server until
     /// [`connection_count`](Self::connection_count) is 0, or as long as you can wait.
     pub fn shut_down(&mut self) {
-        self.pump.shut_down();
+        self.pump.shut_down(None);
+    }
+
+    /// As [`shut_down`](Self::shut_down), but what is queued may leave until `deadline` from now. Who has not taken it by then is
+    /// told goodbye.
+    pub fn shut_down_within(&mut self, deadline: Duration) {
+        self.pump.shut_down(Some(deadline));
+    }
+
+    /// Changes what the server tells whoever asks without a connection ([`query`](crate::query)); `None`: nothing any more.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a name or details that are too long; nothing is changed then.
+    pub fn set_info(&mut self, info: Option<ServerInfo>) -> Result<(), ConfigError> {
+        self.pump.endpoint.set_info(info)
     }
 
     /// The core, for what the server does not pass on.

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::handle::{ClientHandle, ServerHandle};
 use super::handler::{Handler, dispatch};
@@ -102,7 +102,19 @@ impl<H> ServerThread<H> {
     /// # Errors
     /// [`HandlerPanicked`] if a callback ended the thread before.
     pub fn stop(mut self) -> Result<H, HandlerPanicked> {
-        self.handle.hub().command(Command::ShutDown);
+        self.handle.hub().command(Command::ShutDown(None));
+        self.thread.join()
+    }
+}
+
+impl<H> ServerThread<H> {
+    /// As [`stop`](Self::stop), but what is queued may leave until `deadline` from now, and who has not taken it by then is told
+    /// goodbye. Returns two seconds after it at the latest.
+    ///
+    /// # Errors
+    /// [`HandlerPanicked`] if a callback ended the thread before.
+    pub fn stop_within(mut self, deadline: Duration) -> Result<H, HandlerPanicked> {
+        self.handle.hub().command(Command::ShutDown(Some(deadline)));
         self.thread.join()
     }
 }
@@ -118,7 +130,7 @@ impl<H> ClientThread<H> {
     /// # Errors
     /// [`HandlerPanicked`] if a callback ended the thread before.
     pub fn stop(mut self) -> Result<H, HandlerPanicked> {
-        self.handle.hub().command(Command::ShutDown);
+        self.handle.hub().command(Command::ShutDown(None));
         self.thread.join()
     }
 }
@@ -141,14 +153,14 @@ impl<H> Deref for ClientThread<H> {
 
 impl<H> Drop for ServerThread<H> {
     fn drop(&mut self) {
-        self.handle.hub().command(Command::ShutDown);
+        self.handle.hub().command(Command::ShutDown(None));
         self.thread.leave();
     }
 }
 
 impl<H> Drop for ClientThread<H> {
     fn drop(&mut self) {
-        self.handle.hub().command(Command::ShutDown);
+        self.handle.hub().command(Command::ShutDown(None));
         self.thread.leave();
     }
 }

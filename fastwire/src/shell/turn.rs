@@ -66,10 +66,11 @@ impl Cadence {
         }
     }
 
-    fn note(&mut self, command: Command, now: Instant) {
+    fn note(&mut self, command: &Command, now: Instant) {
         match command {
-            Command::ShutDown => {
-                self.patience_ends.get_or_insert(now + self.patience);
+            Command::ShutDown(linger) => {
+                let patience = linger.map_or(self.patience, |linger| linger + FAREWELLS);
+                self.patience_ends.get_or_insert(now + patience);
             }
             #[cfg(feature = "tokio")]
             Command::Leave => self.leaving = true,
@@ -164,7 +165,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
             cadence.tick_at = now + cadence.tick;
             self.take_orders();
             while let Some(command) = self.hub.next_command() {
-                cadence.note(command, now);
+                cadence.note(&command, now);
                 self.apply(command);
             }
         }
@@ -193,11 +194,11 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     }
 
     /// Turns newcomers away and closes every connection gracefully.
-    pub(super) fn shut_down(&mut self) {
+    pub(super) fn shut_down(&mut self, linger: Option<Duration>) {
         self.endpoint.set_max_connections(0);
         let ids: Vec<ConnectionId> = self.endpoint.connections().collect();
         for id in ids {
-            let _ = self.end(id, Ending::Linger);
+            let _ = self.end(id, linger.map_or(Ending::Linger, Ending::Within));
         }
     }
 
@@ -217,7 +218,9 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
                     tracing::warn!(%error, "rebind refused");
                 }
             }
-            Command::ShutDown => self.shut_down(),
+            Command::ShutDown(linger) => self.shut_down(linger),
+            // The handle has checked it.
+            Command::Info(info) => drop(self.endpoint.set_info(info)),
         }
     }
 }
@@ -247,7 +250,7 @@ impl<T: Readiness, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
 
     /// Shuts down and waits until every connection is closed, or for `patience`.
     pub(super) fn stop<H: Handler + ?Sized>(&mut self, patience: Duration, handler: &mut H) {
-        self.shut_down();
+        self.shut_down(None);
         self.turn_until(patience, handler, |pump| pump.endpoint.connection_count() == 0);
     }
 }

@@ -15,6 +15,7 @@ mod key_log;
 mod liveness;
 mod migration;
 mod names;
+mod operations;
 mod server_memory;
 mod shell;
 mod streams;

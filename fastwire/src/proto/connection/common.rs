@@ -1,7 +1,7 @@
 //! What a connection has whichever profile it speaks: its path, controller, counters, and its way to the end.
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use fastwire_congestion::{CongestionController, PathInfo};
@@ -145,6 +145,8 @@ pub(crate) struct Common<C, G> {
     pub(crate) is_ready: bool,
     pub(crate) is_deliverable: bool,
     pub(crate) is_paused: bool,
+    /// Server: where its client was when it came, as the count of connections from there has it.
+    pub(crate) home: Option<IpAddr>,
     /// What of the server's memory was last put to this connection's account, in bytes.
     pub(crate) charged: u64,
     /// It held the most of it when it was used up: what it holds goes with it.
@@ -188,6 +190,7 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
             is_ready: false,
             is_deliverable: false,
             is_paused: false,
+            home: None,
             charged: 0,
             is_shed: false,
         }

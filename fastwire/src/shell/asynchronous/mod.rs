@@ -38,7 +38,7 @@ mod streams;
 pub use self::client::AsyncClient;
 pub use self::connection::{AsyncConnection, Receiver, Sender};
 pub(super) use self::inbox::Inbox;
-pub use self::server::AsyncServer;
+pub use self::server::{AsyncServer, query};
 pub(super) use self::streams::Streams;
 pub use self::streams::{
     FastwireListener, FastwireStream, OwnedReadHalf, OwnedWriteHalf, ReadHalf, StreamReset, WriteHalf,

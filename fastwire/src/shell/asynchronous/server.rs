@@ -2,20 +2,24 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tokio::net::{ToSocketAddrs, lookup_host};
+use tokio::net::{ToSocketAddrs, UdpSocket, lookup_host};
+use tokio::time::{sleep, timeout};
 
 use super::AsyncConnection;
 use super::driver::{Arrivals, start};
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
+use crate::info::{ATTEMPTS, Question, any_of, no_answer};
 use crate::shell::ServerHandle;
 use crate::shell::link::Command;
 use crate::transport::AsyncReadiness;
-use crate::{Server, ServerHealth, StartError};
+use crate::{ConfigError, Server, ServerHealth, ServerInfo, ServerStatus, StartError};
 
 /// A server in a task of its own. Dropping it turns newcomers away; connections already accepted live on as long
 /// as they are held, and the task ends with the last of them.
@@ -105,10 +109,65 @@ impl AsyncServer {
     ///
     /// Cancellation-safe: dropped, it shuts down without being waited for.
     pub async fn shut_down(self) {
-        self.handle.hub().command(Command::ShutDown);
+        self.handle.hub().command(Command::ShutDown(None));
         // The task closes the queue as it ends.
         while self.arrivals.next().await.is_some() {}
     }
+}
+
+impl AsyncServer {
+    /// As [`shut_down`](Self::shut_down), but what is queued may leave until `deadline` from now, and who has not taken it by then
+    /// is told goodbye. Ready two seconds after it at the latest.
+    ///
+    /// Cancellation-safe: dropped, it shuts down without being waited for.
+    pub async fn shut_down_within(self, deadline: Duration) {
+        self.handle.hub().command(Command::ShutDown(Some(deadline)));
+        // The task closes the queue as it ends.
+        while self.arrivals.next().await.is_some() {}
+    }
+
+    /// As [`ServerHandle::set_info`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_info(&self, info: Option<ServerInfo>) -> Result<bool, ConfigError> {
+        self.handle.set_info(info)
+    }
+}
+
+/// As [`query`](crate::query), without blocking.
+///
+/// # Errors
+/// As there.
+pub async fn query(server: impl ToSocketAddrs + fmt::Debug, patience: Duration) -> io::Result<ServerStatus> {
+    let name = format!("{server:?}");
+    let nobody = || io::Error::new(io::ErrorKind::NotFound, format!("{name} gives no address"));
+    let at = lookup_host(server).await?.next().ok_or_else(nobody)?;
+    let socket = UdpSocket::bind(any_of(at)).await?;
+    socket.connect(at).await?;
+    let question = Question::new()?;
+    let mut buffer = [0; 512];
+    for _ in 0..ATTEMPTS {
+        let asked = Instant::now();
+        // What cannot be sent is lost; the system may say so of the attempt before.
+        let _ = socket.send(&question.datagram).await;
+        let answer = async {
+            loop {
+                let Ok(length) = socket.recv(&mut buffer).await else {
+                    // Nobody listens there, for the moment.
+                    sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
+                if let Some(status) = question.read(buffer.get(..length).unwrap_or_default(), asked) {
+                    return status;
+                }
+            }
+        };
+        if let Ok(status) = timeout(patience / ATTEMPTS, answer).await {
+            return Ok(status);
+        }
+    }
+    Err(no_answer(at))
 }
 
 impl Drop for AsyncServer {
