@@ -159,7 +159,7 @@ fn a_higher_priority_leaves_first() {
     // what fits into the rest of the last packet may be of lower priority
     let (second, rest) = rest.split_at(40);
     assert!(second.iter().filter(|&&channel| channel != 1).count() <= 1, "{second:?}");
-    assert!(rest[..20].iter().any(|&channel| channel == 0) && rest[..20].iter().any(|&channel| channel == 3));
+    assert!(rest[..20].contains(&0) && rest[..20].contains(&3));
 }
 
 proptest! {

@@ -31,12 +31,12 @@ impl Sender {
         while let Some((node, event)) = world.next_event(deadline) {
             match event {
                 Event::Message { channel, data, .. } => {
-                    self.ledgers[usize::from(channel)].on_delivered(&data).unwrap();
+                    self.ledgers[usize::from(channel)].on_delivered(&data).expect("delivered as sent");
                 }
                 Event::Receipt { receipt, .. } => {
                     assert!(node == client && !self.ended, "{receipt:?} after the end");
                     assert_eq!(self.asked.get(&receipt.id), Some(&receipt.channel));
-                    self.ledgers[usize::from(receipt.channel)].on_receipt(&receipt).unwrap();
+                    self.ledgers[usize::from(receipt.channel)].on_receipt(&receipt).expect("a true receipt");
                 }
                 Event::Disconnected { .. } if node == client => self.ended = true,
                 _ => {}
