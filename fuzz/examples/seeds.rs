@@ -43,6 +43,10 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             hex_of_kcp("fec").into_iter().map(|hex| [&[9, 2, 0, 0, 0][..], &block(&hex)].concat()).collect()
         }
         "kcp_segments" => hex_of_kcp("listener"),
+        // One genuine packet after the other, in and out of order.
+        "short_packets" => {
+            (0..4).map(|choice| genuine(choice, |number| number)).chain([genuine(7, |n| n ^ 5)]).collect()
+        }
         _ => mixed(),
     }
 }
@@ -64,6 +68,10 @@ fn mixed() -> Vec<Vec<u8>> {
             bytes
         })
         .collect()
+}
+
+fn genuine(choice: u8, order: impl Fn(u8) -> u8) -> Vec<u8> {
+    std::iter::once(choice).chain((0..40).flat_map(|number| [order(number) % 40, 1])).collect()
 }
 
 fn block(bytes: &[u8]) -> Vec<u8> {

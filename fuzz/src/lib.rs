@@ -46,6 +46,7 @@ targets! {
     frames: Parser parse::frames;
     trailers: Parser parse::trailers;
     sealed: Parser parse::sealed;
+    short_packets: Parser parse::short_packets;
     kcp_segments: Parser parse::kcp_segments;
     kcp_fec: Parser parse::kcp_fec;
     reed_solomon: Parser parse::reed_solomon;
@@ -57,6 +58,13 @@ targets! {
     acknowledgement: State state::acknowledgement;
     replay: State state::replay;
     decompress: State state::decompress;
+    extended_server_before_auth: State state::extended_server_before_auth;
+    extended_client_before_auth: State state::extended_client_before_auth;
+    extended_hostile_peer: State state::extended_hostile_peer;
+    extended_pair: State state::extended_pair;
+    extended_reassembly: State state::extended_reassembly;
+    extended_acknowledgement: State state::extended_acknowledgement;
+    extended_streams: State state::extended_streams;
     kcp_core: State state::kcp_core;
     kcp_session: State state::kcp_session;
 }

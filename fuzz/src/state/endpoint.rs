@@ -1,6 +1,6 @@
 //! An endpoint and the meters that run along with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,9 @@ use fastwire::congestion::{BuiltinController, BuiltinControllers};
 use fastwire::crypto::{Cipher, CipherSuites};
 use fastwire::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
 use fastwire::transport::{RecvMeta, SocketId};
-use fastwire::{ClientConfig, ClientProfile, ConnectionId, Event, Limits, ServerConfig, ServerProfile};
+use fastwire::{
+    ClientConfig, ClientProfile, ConnectionId, Event, Limits, Profile, ServerConfig, ServerProfile,
+};
 
 /// Most an answer to an address that proved nothing may be, times what came from it (PROTOCOL A5).
 const AMPLIFICATION: u64 = 3;
@@ -18,6 +20,13 @@ const AMPLIFICATION: u64 = 3;
 /// What a connection may hold beyond `Limits::receive_budget`: one message of the largest size that is being completed
 /// in a doubled buffer, incomplete unreliable messages (1 MiB) and bookkeeping.
 const BEYOND_BUDGET: u64 = (1 << 20) + (640 << 10) + (64 << 10);
+
+/// `Limits::extended_receive_budget` here.
+const EXTENDED_BUDGET: usize = 128 << 10;
+
+/// What a connection of the extended profile may hold beyond it: what the unreliable channels share, which is no more
+/// again, and for each channel bookkeeping of small messages and a buffer that grew.
+const EXTENDED_BEYOND: u64 = (128 << 10) + 6 * (64 << 10);
 
 pub(super) fn server_address() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], 7777))
@@ -29,7 +38,7 @@ pub(super) fn client_address(socket: u32) -> SocketAddr {
 }
 
 /// Bits of a byte choose features and small limits; the smallest that are allowed, so that scripts reach them.
-pub(super) fn configs(choice: u8) -> (ServerConfig, ClientConfig) {
+pub(super) fn configs(profile: Profile, choice: u8) -> (ServerConfig, ClientConfig) {
     let mut limits = Limits::default();
     limits.pending_handshakes = 8;
     limits.pending_handshakes_per_ip = 4;
@@ -38,11 +47,15 @@ pub(super) fn configs(choice: u8) -> (ServerConfig, ClientConfig) {
     limits.send_queue_messages = 64;
     limits.receive_budget = 1 << 20;
     limits.bans = 4;
+    limits.half_open_connections = 3;
+    limits.key_agreements_per_address = 4;
+    limits.extended_receive_budget = Some(EXTENDED_BUDGET);
     let mut server = ServerConfig::default();
     let mut client = ClientConfig::default();
-    // The scripts speak the base profile; of the extended one the parsers are fuzzed.
-    server.profile = ServerProfile::BaseOnly;
-    client.profile = ClientProfile::BaseOnly;
+    (server.profile, client.profile) = match profile {
+        Profile::Extended => (ServerProfile::ExtendedOnly, ClientProfile::Require),
+        _ => (ServerProfile::BaseOnly, ClientProfile::BaseOnly),
+    };
     let compression = match choice >> 2 & 3 {
         0 | 1 => CompressionConfig::default(),
         2 => CompressionConfig::new(Algorithm::Lz4),
@@ -75,7 +88,10 @@ pub(super) struct Metered<C> {
     mtu: usize,
     /// Received from and sent to each address that proved nothing.
     strangers: HashMap<SocketAddr, (u64, u64)>,
+    /// Extended profile: addresses that a connection was at; it may say farewell there, and ask there whether it is right that it moved.
+    proved: HashSet<SocketAddr>,
     is_server: bool,
+    extended: bool,
 }
 
 impl<C: Cipher + 'static> Metered<C> {
@@ -85,7 +101,8 @@ impl<C: Cipher + 'static> Metered<C> {
     {
         let parts = parts(suites, &config.compression, BuiltinControllers::new(config.congestion));
         let core = Endpoint::server(config, parts, [seed; 32], now).expect("valid");
-        Self::new(core, &config.limits, config.mtu, true, now)
+        let extended = config.profile == ServerProfile::ExtendedOnly;
+        Self::new(core, (&config.limits, config.mtu), (true, extended), now)
     }
 
     pub(super) fn client<S>(config: &ClientConfig, suites: S, seed: u8, now: Instant) -> Self
@@ -94,14 +111,14 @@ impl<C: Cipher + 'static> Metered<C> {
     {
         let parts = parts(suites, &config.compression, BuiltinControllers::new(config.congestion));
         let core = Endpoint::client(config, parts, [seed; 32], now).expect("valid");
-        Self::new(core, &config.limits, config.mtu, false, now)
+        let extended = config.profile == ClientProfile::Require;
+        Self::new(core, (&config.limits, config.mtu), (false, extended), now)
     }
 
     fn new(
         core: Endpoint<C, BuiltinCompressor, BuiltinController>,
-        limits: &Limits,
-        mtu: usize,
-        is_server: bool,
+        (limits, mtu): (&Limits, usize),
+        (is_server, extended): (bool, bool),
         now: Instant,
     ) -> Self {
         Self {
@@ -113,7 +130,9 @@ impl<C: Cipher + 'static> Metered<C> {
             limits: limits.clone(),
             mtu,
             strangers: HashMap::new(),
+            proved: HashSet::new(),
             is_server,
+            extended,
         }
     }
 
@@ -148,7 +167,11 @@ impl<C: Cipher + 'static> Metered<C> {
             for bytes in segments {
                 assert!(!bytes.is_empty() && bytes.len() <= self.mtu, "a datagram of {} bytes", bytes.len());
                 let stranger = self.strangers.entry(to).or_default();
-                if self.is_server && !self.core.has_connection_at(to) {
+                let proves = self.core.has_connection_at(to);
+                if proves && self.extended {
+                    self.proved.insert(to);
+                }
+                if self.is_server && !proves && !self.proved.contains(&to) {
                     stranger.1 += bytes.len() as u64;
                     assert!(stranger.1 <= AMPLIFICATION * stranger.0, "{stranger:?} received and sent");
                 } else {
@@ -189,7 +212,10 @@ impl<C: Cipher + 'static> Metered<C> {
         assert!(ids.len() <= 5, "{} connections", ids.len());
         for id in ids {
             let stats = self.core.connection_stats(id).expect("it is there");
-            let most = self.limits.receive_budget as u64 + BEYOND_BUDGET;
+            let most = match self.core.profile(id) {
+                Some(Profile::Extended) => EXTENDED_BUDGET as u64 + EXTENDED_BEYOND,
+                _ => self.limits.receive_budget as u64 + BEYOND_BUDGET,
+            };
             assert!(stats.memory_held <= most, "{} bytes held", stats.memory_held);
             assert!(stats.send_queue_bytes <= self.limits.send_queue_bytes as u64);
             assert!((0.0..=1.0).contains(&stats.packet_loss));

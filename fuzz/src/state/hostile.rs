@@ -7,7 +7,7 @@ use fastwire::wire::{
     CONTROL_PREFIX, Challenge, Connect, Control, Features, FragmentFlags, FragmentHeader,
     MIGRATION_TOKEN_SIZE, PacketFlags, PacketHeader,
 };
-use fastwire::{ConnectionId, ConnectionState, Event};
+use fastwire::{ConnectionId, ConnectionState, Event, Profile};
 
 use super::endpoint::{Metered, client_address, configs, server_address};
 use super::glass::{Glass, GlassSuites, seal_openly};
@@ -202,12 +202,12 @@ fn flood(script: &mut Script<'_>, peer: &mut Peer, victim: &mut Metered<Glass>) 
 }
 
 fn open_suites() -> GlassSuites {
-    GlassSuites { nonces: Default::default(), keyed: false }
+    GlassSuites { keyed: false, ..GlassSuites::new() }
 }
 
 /// A server that has just accepted us.
 fn at_server(choice: u8) -> (Metered<Glass>, ConnectionId, Peer) {
-    let (config, client) = configs(choice);
+    let (config, client) = configs(Profile::Base, choice);
     let mut server = Metered::server(&config, open_suites(), 1, Instant::now());
     let from = client_address(0);
     let connect = Control::Connect(Connect {
@@ -243,7 +243,7 @@ fn at_server(choice: u8) -> (Metered<Glass>, ConnectionId, Peer) {
 
 /// A client that believes in us.
 fn at_client(choice: u8) -> (Metered<Glass>, ConnectionId, Peer) {
-    let (_, config) = configs(choice);
+    let (_, config) = configs(Profile::Base, choice);
     let mut client = Metered::client(&config, open_suites(), 2, Instant::now());
     let id = client.core.connect(client.now, &[server_address()]).expect("connects");
     client.transmit();

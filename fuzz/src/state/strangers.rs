@@ -7,14 +7,14 @@ use fastwire::transport::SocketId;
 use fastwire::wire::{
     CONTROL_PREFIX, Challenge, Connect, Control, Features, Reject, RejectReason, VersionMismatch,
 };
-use fastwire::{ConnectionState, DisconnectReason, Event};
+use fastwire::{ConnectionState, DisconnectReason, Event, Profile};
 
 use super::endpoint::{Metered, client_address, configs, server_address};
 use super::glass::GlassSuites;
 use crate::Script;
 
 fn suites() -> GlassSuites {
-    GlassSuites { nonces: Default::default(), keyed: true }
+    GlassSuites::new()
 }
 
 fn bare(control: &Control) -> Vec<u8> {
@@ -37,7 +37,7 @@ fn key(script: &mut Script<'_>) -> [u8; 32] {
 /// keep their limits, and at the end a handshake from a ninth address is still answered.
 pub fn server_before_auth(data: &[u8]) {
     let mut script = Script::new(data);
-    let (config, _) = configs(script.byte());
+    let (config, _) = configs(Profile::Base, script.byte());
     let start = Instant::now();
     let mut server = Metered::server(&config, suites(), 1, start);
     let mut last = Vec::new();
@@ -111,7 +111,7 @@ pub fn server_before_auth(data: &[u8]) {
 /// within its time.
 pub fn client_before_auth(data: &[u8]) {
     let mut script = Script::new(data);
-    let (_, mut config) = configs(script.byte());
+    let (_, mut config) = configs(Profile::Base, script.byte());
     config.connect_timeout = Duration::from_secs(3);
     let mut client = Metered::client(&config, suites(), 2, Instant::now());
     let id = client.core.connect(client.now, &[server_address()]).expect("connects");

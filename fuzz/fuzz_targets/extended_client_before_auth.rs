@@ -1,0 +1,4 @@
+//! libFuzzer over `extended_client_before_auth`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fastwire_fuzz::state::extended_client_before_auth(data));
