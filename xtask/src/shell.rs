@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
@@ -96,6 +97,21 @@ impl Shell {
         let output = self.command().output().map_err(|e| self.not_started(&e))?;
         let said = [output.stdout, output.stderr].concat();
         Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
+    /// Runs it with what it complains passed on and kept; whether it exits with 0, and what that was.
+    pub(crate) fn teed(&self) -> Result<(bool, String), String> {
+        let mut child = self.command().stderr(Stdio::piped()).spawn().map_err(|e| self.not_started(&e))?;
+        let mut said = String::new();
+        for line in child.stderr.take().into_iter().flat_map(|pipe| BufReader::new(pipe).split(b'\n')) {
+            let Ok(line) = line else { break };
+            let line = String::from_utf8_lossy(&line);
+            eprintln!("{line}");
+            said += &line;
+            said.push('\n');
+        }
+        let status = child.wait().map_err(|e| format!("cannot wait for `{self}`: {e}"))?;
+        Ok((status.success(), said))
     }
 
     /// Whether it starts and exits with 0; prints nothing.
