@@ -6,6 +6,7 @@ mod clocks;
 mod connecting;
 mod floods;
 mod foreign_peers;
+mod fuzzing;
 mod kcp;
 mod latency;
 mod matrix;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(spoofed_moves::SpoofedMoves),
         Box::new(nonces::Nonces),
         Box::new(veil::Noise),
+        Box::new(fuzzing::Fuzzing),
         Box::new(rule_breakers::RuleBreakers),
         Box::new(vectors::StandardVectors),
         Box::new(mutation::Mutation),
