@@ -39,8 +39,8 @@ fn ways() -> [Way; 3] {
             most_bytes: 1.0,
         },
         Way {
-            name: "70 % copies",
-            redundancy: Some(Redundancy::percent(70)),
+            name: "78 % copies",
+            redundancy: Some(Redundancy::percent(78)),
             share: 0.95,
             most_ms: [35.0, 45.0, 65.0],
             most_bytes: 1.6,
