@@ -40,7 +40,12 @@ pub struct Case {
 }
 
 /// FastWire's own systems: a profile and a cipher each.
-pub const OURS: &[&str] = &["fastwire-base-aes128", "fastwire-base-chacha20"];
+pub const OURS: &[&str] = &[
+    "fastwire-extended-aes128",
+    "fastwire-extended-chacha20",
+    "fastwire-base-aes128",
+    "fastwire-base-chacha20",
+];
 
 /// The workloads, in order.
 pub const WORKLOADS: &[&str] = &["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8"];

@@ -7,7 +7,7 @@ use crate::{Done, bench, helped, shell::Shell, workspace::root};
 const HELP: &str = "\
 cargo xtask profile WORKLOAD [SYSTEM]
 
-  WORKLOAD  P1 to P7: client and server of SYSTEM (default fastwire-base-aes128) under perf;
+  WORKLOAD  P1 to P7: client and server of SYSTEM (default fastwire-extended-aes128) under perf;
             or a word of a layer's name, as `cargo xtask bench --counts` lists them: that layer under perf
             where perf works, else under valgrind
 
@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &[String]) -> Done {
         return Ok(ExitCode::SUCCESS);
     }
     let (workload, system) = match arguments {
-        [workload] => (workload, "fastwire-base-aes128"),
+        [workload] => (workload, "fastwire-extended-aes128"),
         [workload, system] => (workload, system.as_str()),
         _ => return Err("name one workload or layer; see cargo xtask profile --help".into()),
     };

@@ -9,7 +9,8 @@ use fastwire::congestion::CongestionMode;
 use fastwire::crypto::CipherSuite;
 use fastwire::transport::{UdpConfig, UdpTransport};
 use fastwire::{
-    Client as Inner, ClientConfig, ConnectionState, Event, Handler, Limits, Peer, Server, ServerConfig,
+    Client as Inner, ClientConfig, ClientProfile, ConnectionState, Event, Handler, Limits, Peer, Server,
+    ServerConfig, ServerProfile,
 };
 
 use crate::behaviour::Behaviour;
@@ -17,19 +18,22 @@ use crate::poll::{self, Mode, PollClient, PollServer, fd_of};
 use crate::report::{Meter, Report};
 use crate::system::{Args, Failure, Outcome, small_udp, udp};
 
-/// What a system's name says: one more profile is one more line here.
+/// What a system's name says.
 struct Variant {
     suite: CipherSuite,
+    extended: bool,
 }
 
 impl Variant {
     fn of(args: &Args) -> Outcome<Self> {
-        let suite = match args.text("system") {
-            "fastwire-base-aes128" => CipherSuite::Aes128Gcm,
-            "fastwire-base-chacha20" => CipherSuite::ChaCha20Poly1305,
+        let (suite, extended) = match args.text("system") {
+            "fastwire-extended-aes128" => (CipherSuite::Aes128Gcm, true),
+            "fastwire-extended-chacha20" => (CipherSuite::ChaCha20Poly1305, true),
+            "fastwire-base-aes128" => (CipherSuite::Aes128Gcm, false),
+            "fastwire-base-chacha20" => (CipherSuite::ChaCha20Poly1305, false),
             other => return Err(format!("no system {other:?}").into()),
         };
-        Ok(Self { suite })
+        Ok(Self { suite, extended })
     }
 
     fn server(&self, args: &Args) -> ServerConfig {
@@ -38,6 +42,7 @@ impl Variant {
         config.send_batching = batching(args);
         config.congestion = congestion(args);
         config.max_connections = 8192;
+        config.profile = if self.extended { ServerProfile::ExtendedOnly } else { ServerProfile::BaseOnly };
         config.limits = limits();
         config
     }
@@ -48,6 +53,7 @@ impl Variant {
         config.send_batching = batching(args);
         config.congestion = congestion(args);
         config.connect_timeout = Duration::from_secs(20);
+        config.profile = if self.extended { ClientProfile::Require } else { ClientProfile::BaseOnly };
         config.limits = limits();
         config
     }
@@ -60,7 +66,7 @@ fn batching(args: &Args) -> bool {
 
 /// On a path without loss or bottleneck nothing is to be shared fairly.
 fn congestion(args: &Args) -> CongestionMode {
-    if args.text("path") == "clean" { CongestionMode::Aggressive } else { CongestionMode::Conservative }
+    if args.text("path") == "clean" { CongestionMode::Aggressive } else { CongestionMode::Auto }
 }
 
 /// The handshake budgets are lifted: handshakes are measured, not their limit.
@@ -69,6 +75,9 @@ fn limits() -> Limits {
     limits.pending_handshakes = 16_384;
     limits.pending_handshakes_per_ip = 16_384;
     limits.key_agreements_per_second = 1_000_000;
+    limits.key_agreements_per_address = 1_000_000;
+    limits.key_agreements_per_site = 1_000_000;
+    limits.half_open_connections = 16_384;
     limits
 }
 

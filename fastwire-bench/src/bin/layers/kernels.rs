@@ -11,7 +11,7 @@ use fastwire::congestion::{BuiltinController, BuiltinControllers, CongestionMode
 use fastwire::crypto::{BuiltinSuites, Cipher, CipherSuite, CipherSuites};
 use fastwire::proto::{Endpoint, Parts, TransmitBuf};
 use fastwire::transport::{ChunkPool, RecvMeta, SocketId};
-use fastwire::{ClientConfig, ConnectionId, Event, ServerConfig};
+use fastwire::{ClientConfig, ClientProfile, ConnectionId, Event, ServerConfig};
 use fastwire_crypto::{AeadLimits, CipherError, KeyError, NONCE_LEN, Opener, Sealer, TAG_LEN};
 use fastwire_reliability::{ChannelLayout, Channels, ChannelsConfig, Outcome, Peer, Quota, RecoveryProfile};
 use fastwire_wire::{BatchReader, BatchWriter, DEFAULT_MTU, FragmentFlags, PacketFlags, PacketHeader};
@@ -27,21 +27,38 @@ pub const COUNTED: &[(&str, Make)] = &[
     ("seal and open 1200 B, without the AEAD", protection),
     ("channel: push, send, accept, acknowledge 64 reliable messages", || channel(0)),
     ("channel: push, send, accept 64 unreliable messages", || channel(2)),
-    ("path: 16 reliable messages of 64 B, without the AEAD", || bare_path(64, 0)),
-    ("path: 16 reliable messages of 1152 B, without the AEAD", || bare_path(1152, 0)),
-    ("path: 16 unreliable messages of 1152 B, without the AEAD", || bare_path(1152, 2)),
+    ("base path: 16 reliable messages of 64 B, without the AEAD", || bare_path(BASE, BURST, 64, 0)),
+    ("base path: 16 reliable messages of 1152 B, without the AEAD", || bare_path(BASE, BURST, 1152, 0)),
+    ("base path: 16 unreliable messages of 1152 B, without the AEAD", || bare_path(BASE, BURST, 1152, 2)),
+    ("extended path: 16 reliable messages of 64 B, without the AEAD", || bare_path(EXTENDED, BURST, 64, 0)),
+    ("extended path: 256 unreliable messages of 64 B, without the AEAD", || bare_path(EXTENDED, 256, 64, 2)),
+    ("extended path: 16 unreliable messages of 1152 B, without the AEAD", || {
+        bare_path(EXTENDED, BURST, 1152, 2)
+    }),
+    ("extended path: 16 reliable messages of 16 KiB, without the AEAD", || {
+        bare_path(EXTENDED, BURST, 16384, 0)
+    }),
 ];
 
 /// What is only timed: the same with packets sealed.
 pub const TIMED: &[(&str, Make)] = &[
-    ("path: 16 reliable messages of 64 B, AES-128-GCM", || sealed_path(64, 0)),
-    ("path: 16 reliable messages of 1152 B, AES-128-GCM", || sealed_path(1152, 0)),
-    ("path: 16 unreliable messages of 1152 B, AES-128-GCM", || sealed_path(1152, 2)),
-    ("handshake, both sides", handshake),
+    ("base path: 16 reliable messages of 1152 B, AES-128-GCM", || sealed_path(BASE, BURST, 1152, 0)),
+    ("base path: 16 unreliable messages of 1152 B, AES-128-GCM", || sealed_path(BASE, BURST, 1152, 2)),
+    ("extended path: 16 reliable messages of 64 B, AES-128-GCM", || sealed_path(EXTENDED, BURST, 64, 0)),
+    ("extended path: 256 unreliable messages of 64 B, AES-128-GCM", || sealed_path(EXTENDED, 256, 64, 2)),
+    ("extended path: 16 unreliable messages of 1152 B, AES-128-GCM", || {
+        sealed_path(EXTENDED, BURST, 1152, 2)
+    }),
+    ("extended path: 16 reliable messages of 16 KiB, AES-128-GCM", || sealed_path(EXTENDED, BURST, 16384, 0)),
+    ("base handshake, both sides", || handshake(BASE)),
+    ("extended handshake, both sides", || handshake(EXTENDED)),
 ];
 
-/// Messages of one run of a path.
+/// Messages of one run of most paths.
 pub const BURST: usize = 16;
+
+const BASE: ClientProfile = ClientProfile::BaseOnly;
+const EXTENDED: ClientProfile = ClientProfile::Require;
 
 fn header() -> Once {
     let header = PacketHeader {
@@ -154,7 +171,10 @@ fn address(last: u8) -> SocketAddr {
 }
 
 impl<C: Cipher> Pair<C> {
-    fn connected<S: CipherSuites<Cipher = C> + 'static>(suites: impl Fn() -> S) -> Self {
+    fn connected<S: CipherSuites<Cipher = C> + 'static>(
+        profile: ClientProfile,
+        suites: impl Fn() -> S,
+    ) -> Self {
         let parts = || Parts {
             suites: std::sync::Arc::new(suites()),
             compressor: BuiltinCompressor::new(&CompressionConfig::default())
@@ -163,7 +183,9 @@ impl<C: Cipher> Pair<C> {
         };
         let now = Instant::now();
         let server = Endpoint::server(&ServerConfig::default(), parts(), [1; 32], now);
-        let client = Endpoint::client(&ClientConfig::default(), parts(), [2; 32], now);
+        let mut config = ClientConfig::default();
+        config.profile = profile;
+        let client = Endpoint::client(&config, parts(), [2; 32], now);
         let (server, mut client) =
             (server.unwrap_or_else(|e| panic!("{e}")), client.unwrap_or_else(|e| panic!("{e}")));
         let id = client.connect(now, &[address(1)]).unwrap_or_else(|e| panic!("{e}"));
@@ -207,26 +229,33 @@ fn carry<C: Cipher>(
     }
 }
 
-fn path<C: Cipher + 'static>(mut pair: Pair<C>, size: usize, channel: u8) -> Once {
+fn path<C: Cipher + 'static>(mut pair: Pair<C>, count: usize, size: usize, channel: u8) -> Once {
     let message = vec![7; size];
     Box::new(move || {
-        for _ in 0..BURST {
+        let before = pair.delivered;
+        for _ in 0..count {
             let _ = black_box(pair.client.send(pair.now, pair.id, black_box(&message), channel).is_ok());
         }
-        pair.exchange();
+        // What the window does not let go at once leaves with the next acknowledgement.
+        for _ in 0..100 {
+            pair.exchange();
+            if pair.delivered - before == count as u64 {
+                break;
+            }
+        }
     })
 }
 
-fn bare_path(size: usize, channel: u8) -> Once {
-    path(Pair::connected(|| nothing), size, channel)
+fn bare_path(profile: ClientProfile, count: usize, size: usize, channel: u8) -> Once {
+    path(Pair::connected(profile, || nothing), count, size, channel)
 }
 
-fn sealed_path(size: usize, channel: u8) -> Once {
-    path(Pair::connected(|| BuiltinSuites), size, channel)
+fn sealed_path(profile: ClientProfile, count: usize, size: usize, channel: u8) -> Once {
+    path(Pair::connected(profile, || BuiltinSuites), count, size, channel)
 }
 
-fn handshake() -> Once {
-    Box::new(|| {
-        black_box(Pair::connected(|| BuiltinSuites).delivered);
+fn handshake(profile: ClientProfile) -> Once {
+    Box::new(move || {
+        black_box(Pair::connected(profile, || BuiltinSuites).delivered);
     })
 }
