@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::BufferTooSmall`] if fewer are left, as with every method here.
     #[inline]
     pub fn bytes(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
-        let (head, rest) = self.rest.split_at_checked(n).ok_or(self.too_small(n))?;
+        let (head, rest) = self.rest.split_at_checked(n).ok_or_else(|| self.too_small(n))?;
         self.rest = rest;
         Ok(head)
     }
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::BufferTooSmall`].
     #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, rest) = self.rest.split_first_chunk().ok_or(self.too_small(N))?;
+        let (head, rest) = self.rest.split_first_chunk().ok_or_else(|| self.too_small(N))?;
         self.rest = rest;
         Ok(*head)
     }
@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn varint(&mut self) -> Result<u32, DecodeError> {
         let (value, len) = read_varint(self.rest)?;
-        self.bytes(len)?;
+        self.rest = self.rest.get(len..).unwrap_or_default();
         Ok(value)
     }
 
@@ -114,6 +114,13 @@ impl<'a> Reader<'a> {
         Ok(id)
     }
 
+    /// Passes over zeros.
+    pub(crate) fn skip_zeros(&mut self) {
+        let zeros = self.rest.iter().take_while(|&&byte| byte == 0).count();
+        self.rest = self.rest.get(zeros..).unwrap_or_default();
+    }
+
+    #[cold]
     const fn too_small(&self, needed: usize) -> DecodeError {
         DecodeError::BufferTooSmall { needed, available: self.rest.len() }
     }

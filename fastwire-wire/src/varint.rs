@@ -53,6 +53,10 @@ pub fn read_varint(input: &[u8]) -> Result<(u32, usize), DecodeError> {
     match input {
         // Almost every varint is the acknowledgement or sequence of a young channel.
         [byte @ ..0x80, ..] => Ok((u32::from(*byte), 1)),
+        [low, byte @ ..0x80, ..] => Ok((u32::from(*low & 0x7f) | u32::from(*byte) << 7, 2)),
+        [low, mid, byte @ ..0x80, ..] => {
+            Ok((u32::from(*low & 0x7f) | u32::from(*mid & 0x7f) << 7 | u32::from(*byte) << 14, 3))
+        }
         _ => {
             // The fifth byte has room for bits 28 to 31.
             let (value, len) = read_leb128::<MAX_VARINT_LEN, 0x0f>(input, DecodeError::VarIntOverflow)?;
@@ -75,6 +79,7 @@ pub fn read_varlong(input: &[u8]) -> Result<(u64, usize), DecodeError> {
     read_leb128::<MAX_VARLONG_LEN, 0x01>(input, DecodeError::VarLongOverflow)
 }
 
+#[inline]
 fn put_leb128(out: &mut [u8], mut value: u64, len: usize) -> Result<usize, EncodeError> {
     let available = out.len();
     let Some((last, rest)) = out.get_mut(..len).and_then(|out| out.split_last_mut()) else {

@@ -348,9 +348,11 @@ impl<'a> Data<'a> {
     }
 
     fn write(&self, writer: &mut Writer<'_>, last: bool) -> Result<(), EncodeError> {
-        let flags =
-            [(self.piece.is_some(), DATA_PIECE), (last, DATA_LAST), (self.content != 0, DATA_CONTENT)];
-        let kind = flags.iter().filter(|(set, _)| *set).fold(DATA, |kind, (_, flag)| kind | flag);
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let kind = DATA
+            | flag(self.piece.is_some(), DATA_PIECE)
+            | flag(last, DATA_LAST)
+            | flag(self.content != 0, DATA_CONTENT);
         let len = u32::try_from(self.payload.len()).map_err(|_| EncodeError::InvalidFrame { kind })?;
         if !self.is_sound() {
             return Err(EncodeError::InvalidFrame { kind });
@@ -371,6 +373,7 @@ impl<'a> Data<'a> {
         writer.put_bytes(self.payload)
     }
 
+    #[inline]
     fn read(reader: &mut Reader<'a>, kind: u8) -> Result<Self, DecodeError> {
         let channel = reader.u8()?;
         let message = reader.varint()?;
@@ -406,9 +409,23 @@ impl<'a> Frames<'a> {
         Ok(Self { reader: Reader::new(plaintext), failed: false })
     }
 
+    /// Passes over PAD frames that come next, which mean nothing: up to a whole packet of them.
+    pub fn skip_padding(&mut self) {
+        self.reader.skip_zeros();
+    }
+
+    #[inline]
     fn read(&mut self) -> Result<Frame<'a>, DecodeError> {
         let reader = &mut self.reader;
         let kind = reader.u8()?;
+        // most frames by far
+        if kind & !(DATA_PIECE | DATA_LAST | DATA_CONTENT) == DATA {
+            return Data::read(reader, kind).map(Frame::Data);
+        }
+        Self::read_other(reader, kind)
+    }
+
+    fn read_other(reader: &mut Reader<'a>, kind: u8) -> Result<Frame<'a>, DecodeError> {
         let frame = match kind {
             PAD => Frame::Pad,
             CONNECTED => Frame::Connected { params: Params::read(reader)?, cid: reader.array()? },
@@ -447,9 +464,6 @@ impl<'a> Frames<'a> {
             },
             TIME_ASK => Frame::TimeAsk { mark: reader.u32_le()? },
             TIME => Frame::Time { mark: reader.u32_le()?, time: u64::from_le_bytes(reader.array()?) },
-            _ if kind & !(DATA_PIECE | DATA_LAST | DATA_CONTENT) == DATA => {
-                Frame::Data(Data::read(reader, kind)?)
-            }
             _ => return Err(DecodeError::UnknownFrame { kind }),
         };
         Ok(frame)
@@ -459,6 +473,7 @@ impl<'a> Frames<'a> {
 impl<'a> Iterator for Frames<'a> {
     type Item = Result<Frame<'a>, DecodeError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed || self.reader.is_empty() {
             return None;

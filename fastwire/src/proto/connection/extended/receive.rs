@@ -147,7 +147,9 @@ impl<C: Cipher> Extended<C> {
         held: &mut Held,
         env: &mut Env<'_>,
     ) -> Result<(), String> {
-        for frame in Frames::new(plain).map_err(|error| error.to_string())? {
+        let mut frames = Frames::new(plain).map_err(|error| error.to_string())?;
+        while let Some(frame) = frames.next() {
+            frames.skip_padding();
             let frame = frame.map_err(|error| error.to_string())?;
             held.eliciting |= frame.is_ack_eliciting();
             held.reliable |= match &frame {
