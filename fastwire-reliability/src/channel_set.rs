@@ -31,55 +31,71 @@ impl ChannelSet {
     }
 
     /// The members of either.
-    pub(crate) fn union(self, other: Self) -> Self {
-        Self(std::array::from_fn(|i| self.word(i) | other.word(i)))
+    pub(crate) const fn union(self, other: Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a | e, b | f, c | g, d | h])
     }
 
     /// The members that are not in `other`.
-    pub(crate) fn minus(self, other: Self) -> Self {
-        Self(std::array::from_fn(|i| self.word(i) & !other.word(i)))
+    pub(crate) const fn minus(self, other: Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a & !e, b & !f, c & !g, d & !h])
     }
 
     /// Whether there is exactly one member.
-    pub(crate) fn is_single(self) -> bool {
-        self.0.iter().map(|word| word.count_ones()).sum::<u32>() == 1
-    }
-
-    fn word(self, index: usize) -> u64 {
-        self.0.get(index).copied().unwrap_or(0)
+    pub(crate) const fn is_single(self) -> bool {
+        let [a, b, c, d] = self.0;
+        a.count_ones() + b.count_ones() + c.count_ones() + d.count_ones() == 1
     }
 
     pub(crate) fn contains(&self, channel: u8) -> bool {
         self.0.get(usize::from(channel >> 6)).is_some_and(|word| word >> (channel & 63) & 1 == 1)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0 == [0; 4]
+    pub(crate) const fn is_empty(&self) -> bool {
+        let [a, b, c, d] = self.0;
+        a | b | c | d == 0
     }
 
     /// Every channel of the set once, ascending from the one after `turn`, then from 0.
-    pub(crate) fn after(self, turn: u8) -> impl Iterator<Item = u8> {
-        let (mut upper, mut lower) = (self, self);
-        for (index, (upper, lower)) in upper.0.iter_mut().zip(&mut lower.0).enumerate() {
-            let through = match (usize::from(turn) + 1).saturating_sub(index * 64) {
-                0 => 0,
-                bits @ 1..64 => (1 << bits) - 1,
-                _ => u64::MAX,
-            };
-            *upper &= !through;
-            *lower &= through;
-        }
-        upper.ascending().chain(lower.ascending())
+    pub(crate) fn after(self, turn: u8) -> Turns {
+        Turns { left: self, next: turn.wrapping_add(1) }
     }
 
-    fn ascending(self) -> impl Iterator<Item = u8> {
-        self.0.into_iter().zip([0u8, 64, 128, 192]).flat_map(|(mut bits, base)| {
-            std::iter::from_fn(move || {
-                let bit = (bits != 0).then(|| bits.trailing_zeros() as u8)?;
-                bits &= bits - 1;
-                Some(base + bit)
-            })
-        })
+    /// The lowest member from `from` on.
+    fn first_from(self, from: u8) -> Option<u8> {
+        let start = from >> 6;
+        let mut mask = u64::MAX << (from & 63);
+        for index in start..4 {
+            let bits = self.0.get(usize::from(index)).copied().unwrap_or(0) & mask;
+            if bits != 0 {
+                return Some((index << 6) | bits.trailing_zeros() as u8);
+            }
+            mask = u64::MAX;
+        }
+        None
+    }
+}
+
+/// The members of a set, each in its turn.
+#[derive(Debug, Clone)]
+pub(crate) struct Turns {
+    left: ChannelSet,
+    /// Where to look first.
+    next: u8,
+}
+
+impl Iterator for Turns {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let channel = self.left.first_from(self.next).or_else(|| self.left.first_from(0))?;
+        self.left.remove(channel);
+        self.next = channel;
+        Some(channel)
     }
 }
 

@@ -48,7 +48,8 @@ impl Quality {
             return;
         }
         self.newest = Some((sequence, now));
-        let gap = now.saturating_duration_since(at);
+        // those of one batch: the clock is read once
+        let gap = if now == at { Duration::ZERO } else { now.saturating_duration_since(at) };
         if gap >= PAUSE {
             return;
         }

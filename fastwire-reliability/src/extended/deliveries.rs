@@ -3,12 +3,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::{Bytes, BytesMut};
+
 use super::Incoming;
 use super::MESSAGE_CREDIT;
 use crate::channel_set::ChannelSet;
 
 /// Deliveries that may wait as parts of receive buffers; later ones are copied.
 pub(crate) const MAX_PINNED: usize = 256;
+
+/// Copies share memory of so many bytes: none is an allocation of its own.
+const CHUNK: usize = 16 << 10;
 
 /// What a delivery costs, its bytes included.
 pub(crate) fn cost(len: usize) -> usize {
@@ -25,6 +30,8 @@ pub(crate) struct Deliveries {
     count: u64,
     /// What `loose` costs.
     loose_held: usize,
+    /// Where copies are made; what is handed out is cut off its front.
+    copies: BytesMut,
 }
 
 impl Deliveries {
@@ -91,13 +98,21 @@ impl Deliveries {
         self.loose_held
     }
 
-    /// Whether another may wait as a part of its receive buffer.
-    pub(crate) fn may_pin(&self) -> bool {
+    /// A payload as it may wait: as the part of its receive buffer that it is, or as a copy once many wait.
+    pub(crate) fn keep(&mut self, payload: Bytes) -> Bytes {
         let aside: usize = self.aside.values().map(VecDeque::len).sum();
-        self.reliable.len() + self.loose.len() + aside < MAX_PINNED
+        if self.reliable.len() + self.loose.len() + aside < MAX_PINNED {
+            return payload;
+        }
+        if self.copies.capacity() < payload.len() {
+            self.copies.reserve(payload.len().max(CHUNK));
+        }
+        self.copies.extend_from_slice(&payload);
+        self.copies.split().freeze()
     }
 
     pub(crate) fn trim(&mut self) {
+        self.copies = BytesMut::new();
         self.reliable.shrink_to_fit();
         self.loose.shrink_to_fit();
     }

@@ -84,6 +84,9 @@ pub struct ExtendedChannels {
     config: ChannelsConfig,
     limits: PeerLimits,
     peer: PeerLimits,
+    /// A channel's share of our receive budget, and a reliable channel's of the peer's: asked for with every message.
+    window: u64,
+    peer_window: u64,
     /// As many as the layout has.
     channels: Box<[Channel]>,
     recovery: Recovery,
@@ -146,6 +149,8 @@ impl ExtendedChannels {
         };
         let limits = limits(&layout, config);
         Self {
+            window: share(limits.receive_budget, &layout),
+            peer_window: 0,
             channels,
             recovery: Recovery::new(&timers, profile).with_granularity(GRANULARITY),
             space: AckSpace::new(0, Repeat::NewNumber),
@@ -202,7 +207,8 @@ impl ExtendedChannels {
     pub fn set_peer(&mut self, peer: PeerLimits) {
         self.peer = peer;
         self.recovery.set_max_ack_delay(peer.max_ack_delay);
-        let window = self.peer_window();
+        self.peer_window = share(peer.receive_budget, &self.layout);
+        let window = self.peer_window;
         for channel in 0..self.layout.len() {
             if let Some(outbox) = self.outbox_mut(channel as u8) {
                 outbox.grant(window);
@@ -353,19 +359,9 @@ impl ExtendedChannels {
         timers.into_iter().flatten().min()
     }
 
-    /// A reliable channel's share of the peer's receive budget.
-    fn peer_window(&self) -> u64 {
-        self.peer.receive_budget / self.layout.reliable_channels().max(1) as u64
-    }
-
-    /// A channel's share of our receive budget.
-    fn window(&self) -> u64 {
-        self.limits.receive_budget / self.layout.reliable_channels().max(1) as u64
-    }
-
     fn max_message_on(&self, reliable: bool) -> usize {
         // a message that the whole credit does not cover would wait for ever
-        let credit = self.peer_window().saturating_sub(MESSAGE_CREDIT).max(1);
+        let credit = self.peer_window.saturating_sub(MESSAGE_CREDIT).max(1);
         let known = self.peer.receive_budget > 0 && reliable;
         let most = if known { usize::try_from(credit).unwrap_or(usize::MAX) } else { usize::MAX };
         self.peer.max_message.min(most)
@@ -397,6 +393,11 @@ impl ExtendedChannels {
         self.unended.set(channel, outbox.is_ending());
         self.repeating.set(channel, outbox.has_repeats());
     }
+}
+
+/// A reliable channel's share of a receive budget.
+fn share(budget: u64, layout: &ChannelLayout) -> u64 {
+    budget / layout.reliable_channels().max(1) as u64
 }
 
 /// What a configuration accepts. Whole KiB, so that both sides reckon with the same figures.

@@ -33,11 +33,11 @@ impl ExtendedChannels {
             return Err(Violation::MessageTooLong { channel, total, max });
         }
         self.stats.received += 1;
-        let payload = if self.deliveries.may_pin() { payload } else { Bytes::copy_from_slice(&payload) };
+        let payload = self.deliveries.keep(payload);
         if mode.is_reliable() {
             return self.accept_reliable(data, payload, now);
         }
-        let budget = usize::try_from(self.window()).unwrap_or(usize::MAX);
+        let budget = usize::try_from(self.window).unwrap_or(usize::MAX);
         let sequenced = mode == DeliveryMode::UnreliableSequenced;
         let first = self.first_message;
         let Some(slot) = self.channels.get_mut(usize::from(channel)) else { return Ok(()) };

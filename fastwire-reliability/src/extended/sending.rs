@@ -186,10 +186,10 @@ impl ExtendedChannels {
     }
 
     fn open_outbox(&mut self, channel: u8) -> Result<&mut Outbox, PushError> {
-        let (window, missing, first) = (self.peer_window(), self.no_channel(channel), self.first_message);
+        let (window, first, channels) = (self.peer_window, self.first_message, self.layout.len());
         let mode = self.mode(channel);
         let slot = self.channels.get_mut(usize::from(channel)).zip(mode);
-        let (slot, mode) = slot.ok_or(missing)?;
+        let (slot, mode) = slot.ok_or(PushError::InvalidChannel { channel, channels })?;
         let config = &self.config;
         Ok(slot.outbox.get_or_insert_with(|| {
             let outbox = Outbox::starting_at(mode, window, first);

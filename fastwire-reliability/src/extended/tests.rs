@@ -19,7 +19,7 @@ fn pair() -> [ExtendedChannels; 2] {
         let mut channels =
             ExtendedChannels::new(ChannelLayout::default(), &config, RecoveryProfile::default());
         channels.set_peer(channels.limits());
-        let (credit, window) = (channels.peer_window(), channels.window());
+        let (credit, window) = (channels.peer_window, channels.window);
         for (index, mode) in DeliveryMode::ALL.into_iter().enumerate() {
             let slot = &mut channels.channels[index];
             slot.outbox = Some(Box::new(Outbox::starting_at(mode, credit, first)));
