@@ -146,16 +146,18 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let may_compress = may_compress && !self.config.uncompressed_channels.contains(&channel);
         let method = method.filter(|method| may_compress && method.algorithm != Algorithm::None);
         let wire = method.and_then(|method| self.compress(method, &message));
+        let (wire, content, original) = match wire {
+            Some((wire, content)) => (wire, content, Some(message)),
+            None => (message, FragmentFlags::EMPTY, None),
+        };
         let mut result = Err(SendError::ConnectionClosed);
-        let compressed = wire.is_some();
-        let (wire, content) = wire.unwrap_or_else(|| (message.clone(), FragmentFlags::EMPTY));
         self.with_connection(id, |connection, _| {
-            result = connection.enqueue(&wire, channel, content, terms, now);
+            result = connection.enqueue(wire, channel, content, terms, now);
         });
         // The caller gets back what it gave, not what would have travelled.
-        match result {
-            Err(SendError::QueueFull(_)) if compressed => Err(SendError::QueueFull(message)),
-            other => other,
+        match (result, original) {
+            (Err(SendError::QueueFull(_)), Some(message)) => Err(SendError::QueueFull(message)),
+            (other, _) => other,
         }
     }
 

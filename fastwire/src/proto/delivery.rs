@@ -24,10 +24,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     }
 
     pub(super) fn next_message(&mut self, id: ConnectionId) -> Option<Event> {
+        let now = self.clock.now();
         loop {
             let connection =
                 self.connections.get_mut(id).filter(|connection| !connection.common.is_paused)?;
-            if connection.common.intake.is_closed(self.clock.now()) {
+            if connection.common.intake.is_closed(now) {
                 self.reschedule(id);
                 return None;
             }
@@ -35,10 +36,20 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             if let Incoming::Message(delivery) = &incoming {
                 connection.common.intake.on_delivered(delivery.data.len());
             }
-            let event = self.event_of(id, incoming);
-            self.account(id);
-            if event.is_some() {
-                return event;
+            match incoming {
+                Incoming::Message(Delivery { channel, content, data })
+                    if !content.contains(FragmentFlags::COMPRESSED) =>
+                {
+                    connection.on_delivered(channel, data.len(), now);
+                    return Some(Event::Message { connection: id, channel, data });
+                }
+                incoming => {
+                    let event = self.event_of(id, incoming);
+                    self.account(id);
+                    if event.is_some() {
+                        return event;
+                    }
+                }
             }
         }
     }

@@ -216,6 +216,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 Some(message) => return Some(message),
                 None => {
                     self.deliverable.pop_front();
+                    self.account(id);
                     if let Some(connection) = self.connections.get_mut(id) {
                         connection.common.is_deliverable = false;
                     }

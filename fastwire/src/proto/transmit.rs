@@ -6,7 +6,7 @@ use fastwire_crypto::{Cipher, Sealer};
 use fastwire_wire::{Features, FragmentHeader, PacketHeader};
 
 use crate::ConnectionId;
-use crate::transport::{SocketId, Transmit};
+use crate::transport::{MAX_DATAGRAM, SocketId, Transmit};
 
 /// Bytes of the batch frame: a count, and a length before each packet (PROTOCOL A9).
 const BATCH_COUNT: usize = 1;
@@ -87,11 +87,14 @@ impl TransmitBuf {
     }
 
     /// How large the next datagram may be, given the largest the path takes; `None` when the train is full.
+    /// How large the next datagram may be, given the largest the path takes; `None` when the train is full: it has as many
+    /// datagrams, or together as many bytes, as one send call takes.
     pub(crate) fn room(&self, max_datagram: usize) -> Option<usize> {
         if self.segments == 0 {
             return Some(max_datagram);
         }
-        (!self.closed && self.segments < self.max_segments).then(|| max_datagram.min(self.segment_size))
+        let fits = self.segments < self.max_segments && self.len + self.segment_size <= MAX_DATAGRAM;
+        (!self.closed && fits).then(|| max_datagram.min(self.segment_size))
     }
 
     fn end_datagram(&mut self, start: usize) {

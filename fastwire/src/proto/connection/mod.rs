@@ -312,7 +312,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     /// Queues a message. `content` says how it was compressed.
     pub(crate) fn enqueue(
         &mut self,
-        message: &Bytes,
+        message: Bytes,
         channel: u8,
         content: FragmentFlags,
         terms: &Terms,
@@ -321,8 +321,9 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         if !matches!(self.common.state, ConnectionState::Connecting | ConnectionState::Connected) {
             return Err(SendError::ConnectionClosed);
         }
+        let bytes = message.len();
         let pushed =
-            either!(&mut self.profile, it => it.channels.push_with(channel, message, content, terms, now));
+            either!(&mut self.profile, it => it.channels.push_with(channel, &message, content, terms, now));
         pushed.map_err(|error| match error {
             PushError::InvalidChannel { channel, channels } => {
                 SendError::InvalidChannel { channel, last: (channels - 1) as u8 }
@@ -330,10 +331,9 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             PushError::MessageTooLarge { len, max } => SendError::MessageTooLarge { len, max },
             PushError::NoReceipt { channel } => SendError::NoReceipt(channel),
             PushError::Finished { channel } => SendError::StreamEnded(channel),
-            _ => SendError::QueueFull(message.clone()),
+            _ => SendError::QueueFull(message),
         })?;
         self.common.counters.messages_sent += 1;
-        let bytes = message.len();
         self.common.observe(now, || Observed::MessageQueued { channel, bytes });
         Ok(())
     }

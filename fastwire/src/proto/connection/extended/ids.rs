@@ -66,7 +66,7 @@ impl Issued {
     }
 
     /// A packet came under `cid`: lower ids retire after `grace`. Gives whether it is a new one, so that the client moved on purpose.
-    pub(super) fn on_used(&mut self, cid: Cid, grace: Duration, now: Instant) -> bool {
+    pub(super) fn on_used(&mut self, cid: Cid, grace: impl FnOnce() -> Duration, now: Instant) -> bool {
         let Some(sequence) = self.ids.iter().find(|id| id.cid == cid).map(|id| id.sequence) else {
             return false;
         };
@@ -74,6 +74,7 @@ impl Issued {
             return false;
         }
         self.used = sequence;
+        let grace = grace();
         for id in self.ids.iter_mut().filter(|id| id.sequence < sequence) {
             id.until.get_or_insert(now + grace);
             id.owed = false;
@@ -167,9 +168,9 @@ mod tests {
         }
         assert_eq!(given.spare.len(), SPARE);
         given.advance();
-        assert!(!issued.on_used([1; 8], grace, start), "the id in use is no news");
-        assert!(issued.on_used(given.current, grace, start));
-        assert!(!issued.on_used(given.current, grace, start));
+        assert!(!issued.on_used([1; 8], || grace, start), "the id in use is no news");
+        assert!(issued.on_used(given.current, || grace, start));
+        assert!(!issued.on_used(given.current, || grace, start));
         assert!(issued.wants_more());
         let mut gone = Vec::new();
         issued.expire(start + grace - Duration::from_millis(1), |cid| gone.push(cid));

@@ -390,9 +390,8 @@ impl<C: Cipher> Extended<C> {
         .min()
     }
 
-    /// How long something may still be under way: 3 PTO (PROTOCOL B6).
     fn grace(&self) -> Duration {
-        self.channels.rto() * 3
+        grace(&self.channels)
     }
 
     /// Tells the endpoint of new ids and has the client told.
@@ -489,6 +488,11 @@ fn new_cid(env: &mut Env<'_>) -> Option<Cid> {
         tracing::warn!(ids = ?env.config.extended.ids, "no connection id is left: they need more random bytes");
     }
     cid
+}
+
+/// How long something may still be under way: 3 PTO (PROTOCOL B6).
+fn grace(channels: &ExtendedChannels) -> Duration {
+    channels.rto() * 3
 }
 
 /// The next packet number to leave out, some way beyond `number`.

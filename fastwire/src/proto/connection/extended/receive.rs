@@ -10,7 +10,7 @@ use fastwire_wire::CONTROL_PREFIX;
 use fastwire_wire::extended::{Ack, Frame, Frames, Params};
 
 use super::validation::{Move, Verdict, Way};
-use super::{Extended, Ids, id_len};
+use super::{Extended, Ids, grace, id_len};
 use crate::observe::{Observed, PacketView};
 use crate::proto::Side;
 use crate::proto::connection::Receipt;
@@ -254,9 +254,10 @@ impl<C: Cipher> Extended<C> {
         opened: &Opened,
         env: &mut Env<'_>,
     ) {
-        let (grace, bytes) = (self.grace(), opened.bytes);
+        let bytes = opened.bytes;
+        let channels = &self.channels;
         let deliberate = match (&mut self.ids, opened.cid) {
-            (Ids::Issued(issued), Some(cid)) => issued.on_used(cid, grace, now),
+            (Ids::Issued(issued), Some(cid)) => issued.on_used(cid, || grace(channels), now),
             _ => false,
         };
         if deliberate {
@@ -275,7 +276,7 @@ impl<C: Cipher> Extended<C> {
             return;
         }
         let (from, to) = (Way::current(&common.path), Way::of(meta));
-        let moving = Move::new(from, to, !deliberate, bytes, grace, now);
+        let moving = Move::new(from, to, !deliberate, bytes, grace(&self.channels), now);
         if moving.active {
             common.path.move_to(to.socket, to.remote, bytes, now);
             common.path.source = to.source;
