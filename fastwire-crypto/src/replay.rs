@@ -38,8 +38,9 @@ pub struct ReplayWindow<const WORDS: usize> {
     /// Highest number seen; 0 before the first.
     highest: u64,
     /// Number n has bit n mod [`Self::SIZE`]. Bits of numbers above `highest` or below the window are
-    /// of numbers in it: a bit is cleared when its place passes to a new number.
-    seen: [u64; WORDS],
+    /// of numbers in it: a bit is cleared when its place passes to a new number. Words beyond the end are zero: a connection
+    /// that says little needs little.
+    seen: Vec<u64>,
 }
 
 impl<const WORDS: usize> ReplayWindow<WORDS> {
@@ -51,7 +52,7 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
 
     /// A window that has seen nothing. Every number is fresh to it.
     pub const fn new() -> Self {
-        Self { highest: 0, seen: [0; WORDS] }
+        Self { highest: 0, seen: Vec::new() }
     }
 
     /// Highest number seen; 0 before the first.
@@ -70,7 +71,7 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
             return Freshness::TooOld;
         }
         let (word, bit) = Self::place(number);
-        match (self.seen[word] & bit != 0, number == self.highest) {
+        match (self.word(word) & bit != 0, number == self.highest) {
             (true, _) => Freshness::Duplicate,
             // The highest number is unseen only in an empty window, where it is 0.
             (false, true) => Freshness::Newest,
@@ -87,7 +88,25 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
             return;
         }
         let (word, bit) = Self::place(number);
-        self.seen[word] |= bit;
+        if word >= self.seen.len() {
+            self.grow(word);
+        }
+        if let Some(seen) = self.seen.get_mut(word) {
+            *seen |= bit;
+        }
+    }
+
+    /// Makes room for a word, and some more: doubling, up to the whole window.
+    #[cold]
+    fn grow(&mut self, word: usize) {
+        let words = (word + 1).next_power_of_two().min(WORDS);
+        self.seen.reserve_exact(words - self.seen.len());
+        self.seen.resize(words, 0);
+    }
+
+    #[inline]
+    fn word(&self, index: usize) -> u64 {
+        self.seen.get(index).copied().unwrap_or(0)
     }
 
     /// Which of the 32 numbers below `number` were seen: bit i stands for `number - 1 - i`. Numbers outside the window
@@ -100,7 +119,7 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
             let top = number - 1 - taken;
             let (index, bit) = (top / 64, top % 64);
             let count = (bit + 1).min(32 - taken);
-            let bits = self.seen[(index % WORDS as u64) as usize] << (63 - bit);
+            let bits = self.word((index % WORDS as u64) as usize) << (63 - bit);
             // the top bit first: bit 0 of the answer is the number nearest below
             let part = (bits.reverse_bits() & ((1 << count) - 1)) as u32;
             word |= part << taken;
@@ -125,14 +144,16 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
     fn advance(&mut self, number: u64) {
         let steps = number - self.highest;
         if steps >= Self::SIZE {
-            self.seen = [0; WORDS];
+            self.seen.fill(0);
         } else {
             // Up to a word at a time: [first, first + len) never crosses a word's end.
             let (mut first, mut left) = (self.highest + 1, steps);
             while left > 0 {
                 let len = left.min(64 - first % 64);
                 let (word, bit) = Self::place(first);
-                self.seen[word] &= !((u64::MAX >> (64 - len)) * bit);
+                if let Some(seen) = self.seen.get_mut(word) {
+                    *seen &= !((u64::MAX >> (64 - len)) * bit);
+                }
                 (first, left) = (first.wrapping_add(len), left - len);
             }
         }

@@ -447,6 +447,8 @@ pub(crate) struct CommonConfig {
     pub(crate) observers: Option<Observers>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
+    /// Server only: it shares its port with others.
+    pub(crate) shard: Option<crate::proto::Shard>,
 }
 
 macro_rules! common {
@@ -482,6 +484,7 @@ macro_rules! common {
             observers: c.observers.clone(),
             limits: c.limits.clone(),
             counters: Counters::default(),
+            shard: None,
         };
         common.validate(c.tick_rate, stringify!($handshake))?;
         Ok(common)

@@ -62,6 +62,7 @@ pub use self::send_options::{Receipt, ReceiptId, SendOptions};
 pub use self::shell::asynchronous::{self, AsyncClient, AsyncConnection, AsyncServer};
 pub use self::shell::{
     Client, ClientBuilder, ClientHandle, ClientThread, ConnectionHandle, Handler, HandlerPanicked, Peer,
-    Peers, Server, ServerBuilder, ServerHandle, ServerThread, StartError,
+    Peers, Server, ServerBuilder, ServerHandle, ServerThread, ShardThreads, Shards, ShardsBuilder,
+    StartError,
 };
 pub use self::stats::{ConnectionStats, EndpointStats};

@@ -106,6 +106,8 @@ pub struct EndpointStats {
     pub bytes_sent: u64,
     /// Datagrams that belonged to no connection and were no handshake: dropped in silence.
     pub unroutable: u64,
+    /// Datagrams that named another shard of the server, and were handed on to it.
+    pub strays: u64,
     /// Handshake packets that were malformed or came where none belongs.
     pub malformed_handshakes: u64,
     /// CONNECT packets received.

@@ -69,6 +69,8 @@ pub struct Endpoint<C, Z, G> {
     pub(super) ended: Graveyard,
     pub(super) answers: VecDeque<HandshakeDatagram>,
     pub(super) socket_requests: VecDeque<SocketRequest>,
+    /// Datagrams for other shards, and which.
+    pub(super) strays: VecDeque<(usize, RecvMeta, BytesMut)>,
     pub(super) outcome: Outcome,
     pub(super) changes: Vec<Change>,
     pub(super) scratch: Vec<u8>,
@@ -148,6 +150,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             ended: Graveyard::default(),
             answers: VecDeque::new(),
             socket_requests: VecDeque::new(),
+            strays: VecDeque::new(),
             outcome: Outcome::default(),
             changes: Vec::new(),
             scratch: Vec::new(),
@@ -168,7 +171,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += datagram.len() as u64;
         match self.side {
-            Side::Server => self.route_to_connection(now, meta, datagram),
+            Side::Server => self.route_to_connection(now, meta, datagram, true),
             Side::Client => self.route_to_client(now, meta, datagram),
         }
     }
@@ -449,6 +452,16 @@ fn identity_of(config: &CommonConfig, seed: &[u8; 32]) -> Identity {
         if config.extended.spoken {
             tracing::warn!("no identity is loaded: this server makes itself a new key, and pins of it will not survive a restart");
         }
-        Identity::from_secret(sha256(&[&b"fastwire identity"[..], seed].concat()))
+        identity_from(seed)
     })
+}
+
+/// The identity of servers that were given none: all that are made of one seed have the same.
+pub(crate) fn identity_from(seed: &[u8; 32]) -> Identity {
+    Identity::from_secret(sha256(&[&b"fastwire identity"[..], seed].concat()))
+}
+
+/// The seed of one shard of a server, of the server's.
+pub(crate) fn seed_of_shard(seed: &[u8; 32], index: usize) -> [u8; 32] {
+    sha256(&[&b"fastwire shard"[..], seed, &index.to_le_bytes()].concat())
 }

@@ -32,6 +32,7 @@ mod router;
 mod routing;
 mod sending;
 mod session;
+mod shard;
 mod shared;
 mod slab;
 mod streams;
@@ -43,7 +44,9 @@ pub use self::admission::Arriving;
 pub use self::commands::RebindError;
 pub use self::connection::ServerTime;
 pub use self::endpoint::{Endpoint, Parts};
+pub(crate) use self::endpoint::{identity_from, seed_of_shard};
 pub use self::handshake::client::SocketRequest;
+pub use self::shard::Shard;
 pub(crate) use self::transmit::Route;
 pub use self::transmit::TransmitBuf;
 

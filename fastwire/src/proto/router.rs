@@ -338,6 +338,12 @@ fn terms(connect: &Connect, config: &CommonConfig, entropy: &mut Entropy) -> Ter
         features = features & Features::SEND_BATCHING;
     }
     let token = entropy.bytes();
-    let migration_token = features.contains(Features::CONNECTION_MIGRATION).then(|| entropy.bytes());
+    let migration_token = features.contains(Features::CONNECTION_MIGRATION).then(|| {
+        let mut token = entropy.bytes();
+        if let Some(shard) = config.shard {
+            shard.mark(&mut token);
+        }
+        token
+    });
     Terms { suite, token, features, migration_token, compression: UNCOMPRESSED }
 }

@@ -29,9 +29,16 @@ const MAX_WAITING_ANSWERS: usize = 1024;
 
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// A server's datagram: by address, then as a handshake under way, then by token, then as CONNECT.
-    pub(super) fn route_to_connection(&mut self, now: Instant, meta: &RecvMeta, datagram: BytesMut) {
+    /// `may_stray`: what is nobody's here may be another shard's.
+    pub(super) fn route_to_connection(
+        &mut self,
+        now: Instant,
+        meta: &RecvMeta,
+        datagram: BytesMut,
+        may_stray: bool,
+    ) {
         if self.veil.is_some() {
-            return self.route_veiled(now, meta, datagram);
+            return self.route_veiled(now, meta, datagram, may_stray);
         }
         let Some(router) = &mut self.router else { return };
         // Most datagrams: an id of ours leads to its connection at once, and nobody else can want them.
@@ -67,12 +74,16 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         match bare {
             Some(BareControl::Connect(connect)) => self.handle_connect(now, meta, connect, &datagram, known),
             _ if looks_bare(&datagram) => self.handle_other_bare(now, meta, &datagram),
+            _ if may_stray => {
+                let cid = datagram.first_chunk().copied();
+                self.lay_aside(meta, datagram, cid);
+            }
             _ => self.stats.unroutable += 1,
         }
     }
 
     /// A datagram to a server behind a veil: by the id in it, else as a veiled handshake, else nothing.
-    fn route_veiled(&mut self, now: Instant, meta: &RecvMeta, mut datagram: BytesMut) {
+    fn route_veiled(&mut self, now: Instant, meta: &RecvMeta, mut datagram: BytesMut, may_stray: bool) {
         let (Some(veil), Some(router)) = (&mut self.veil, &self.router) else { return };
         if let Some(cid) = veil.id_of(&datagram)
             && let Some(id) = router.ids.get(&cid).copied()
@@ -83,7 +94,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             self.offer(id, now, meta, datagram, None, true);
             return;
         }
+        let cid = veil.id_of(&datagram);
         let inner = match veil.lift(&datagram, now) {
+            Lifted::Nothing if may_stray => return self.lay_aside(meta, datagram, cid),
             Lifted::Nothing => return self.stats.unroutable += 1,
             Lifted::Stale => return self.stats.veiled_stale += 1,
             Lifted::Handshake(inner) => inner,

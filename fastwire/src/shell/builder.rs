@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,14 +13,14 @@ use super::link::Hub;
 use super::pump::Pump;
 use super::resolve::resolve;
 use super::turn::Cadence;
-use super::{Client, Server};
+use super::{Client, Server, Shards};
 use crate::compress::{BuiltinCompressor, CompressionConfig, Compressor};
 use crate::congestion::{
-    BuiltinController, BuiltinControllers, CongestionController, CongestionMode, ControllerFactory,
+    BuiltinController, BuiltinControllers, CongestionController, CongestionMode, ControllerFactory, PathInfo,
 };
 use crate::connection_ids::ConnectionIdGenerator;
 use crate::crypto::{Aead, BuiltinSuites, Cipher, CipherSuites, PublicKey};
-use crate::proto::{AcceptHook, Arriving, Endpoint, Parts};
+use crate::proto::{AcceptHook, Arriving, Endpoint, Parts, Shard, identity_from, seed_of_shard};
 use crate::reliability::StreamOpener;
 use crate::transport::{RecvBatch, Transport, UdpConfig, UdpTransport};
 use crate::{
@@ -62,8 +62,8 @@ pub enum StartError {
     Connect(#[from] ConnectError),
 }
 
-type MakeCompressor<Z> = Box<dyn FnOnce(&CompressionConfig) -> Result<Z, ConfigError>>;
-type MakeControllers<G> = Box<dyn FnOnce(CongestionMode, u32) -> Box<dyn ControllerFactory<Controller = G>>>;
+type MakeCompressor<Z> = Box<dyn FnMut(&CompressionConfig) -> Result<Z, ConfigError>>;
+type MakeControllers<G> = Box<dyn FnMut(CongestionMode, u32) -> Box<dyn ControllerFactory<Controller = G>>>;
 
 /// What servers and clients are built of alike.
 struct Assembly<C, Z, G> {
@@ -109,13 +109,13 @@ impl<C, Z, G> Assembly<C, Z, G> {
     }
 
     fn parts(
-        self,
+        &mut self,
         compression: &CompressionConfig,
         mode: CongestionMode,
         initial_window: u32,
     ) -> Result<Parts<C, Z, G>, StartError> {
         Ok(Parts {
-            suites: self.suites,
+            suites: Arc::clone(&self.suites),
             compressor: (self.compressor)(compression)?,
             controllers: (self.controllers)(mode, initial_window),
         })
@@ -153,7 +153,14 @@ macro_rules! setters {
             /// Sets the compressor.
             #[must_use]
             pub fn compressor<Z2: Compressor + 'static>(self, compressor: Z2) -> $builder<C, Z2, G> {
-                let assembly = self.assembly.compressor(Box::new(|_| Ok(compressor)));
+                let mut own = Some(compressor);
+                let assembly = self.assembly.compressor(Box::new(move |_| {
+                    own.take().ok_or(ConfigError::Contradiction {
+                        field: "shards",
+                        other: "compressor",
+                        why: "one compressor of your own cannot serve several shards; configure a built-in one",
+                    })
+                }));
                 $builder { config: self.config, assembly }
             }
 
@@ -164,7 +171,14 @@ macro_rules! setters {
             where
                 F: ControllerFactory + 'static,
             {
-                let assembly = self.assembly.controllers(Box::new(|_, _| Box::new(factory)));
+                // Shards make connections on threads of their own.
+                let factory = Arc::new(Mutex::new(factory));
+                let assembly = self.assembly.controllers(Box::new(move |_, _| {
+                    let factory = Arc::clone(&factory);
+                    Box::new(move |path: &PathInfo| {
+                        factory.lock().unwrap_or_else(PoisonError::into_inner).make(path)
+                    })
+                }));
                 $builder { config: self.config, assembly }
             }
 
@@ -373,17 +387,81 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> ServerBuilder<C, Z, G> {
     /// # Errors
     /// [`StartError::Config`], [`StartError::Entropy`].
     pub fn build<T: Transport>(self, transport: T) -> Result<Server<T, C, Z, G>, StartError> {
-        let Self { config, mut assembly } = self;
-        let (seed, accept) = (assembly.take_seed()?, assembly.accept.take());
+        let seed = self.assembly.take_seed()?;
+        let mut builder = self;
+        builder.start(transport, seed)
+    }
+
+    /// Has the server run on several threads, 1 to 255: as many sockets share its port, each with an endpoint of its own.
+    /// See [`Shards`]. Linux only, beyond one.
+    #[must_use]
+    pub fn shards(self, count: usize) -> ShardsBuilder<C, Z, G> {
+        ShardsBuilder { builder: self, count }
+    }
+
+    fn start<T: Transport>(
+        &mut self,
+        transport: T,
+        seed: [u8; 32],
+    ) -> Result<Server<T, C, Z, G>, StartError> {
+        let Self { config, assembly } = self;
         let parts = assembly.parts(&config.compression, config.congestion, config.initial_cwnd)?;
         let now = Instant::now();
-        let mut endpoint = Endpoint::server(&config, parts, seed, now)?;
-        if let Some(hook) = accept {
+        let mut endpoint = Endpoint::server(config, parts, seed, now)?;
+        if let Some(hook) = assembly.accept.take() {
             endpoint.set_accept_hook(hook);
         }
         let hub = Hub::new(config.channel_layout.clone(), &config.limits, StreamOpener::Server);
         let pump = Pump::new(endpoint, transport, RecvBatch::SLOTS, hub, now);
         Ok(Server::new(pump, Cadence::new(config.tick_rate, config.linger, now)))
+    }
+}
+
+/// Builds the [`Shards`] of one server. From [`ServerBuilder::shards`], after everything else is chosen.
+pub struct ShardsBuilder<C = Aead, Z = BuiltinCompressor, G = BuiltinController> {
+    builder: ServerBuilder<C, Z, G>,
+    count: usize,
+}
+
+impl<C: Cipher, Z: Compressor, G: CongestionController> ShardsBuilder<C, Z, G> {
+    /// Opens the sockets on one UDP address, as [`ServerBuilder::bind`] does.
+    ///
+    /// # Errors
+    /// [`StartError`]; [`StartError::Config`] for a number of shards out of range, [`StartError::Socket`] for more than one
+    /// where the system does not spread datagrams over them.
+    pub fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Shards<C, Z, G>, StartError> {
+        let Self { mut builder, count } = self;
+        let shards: Vec<Shard> = (0..count).map_while(|index| Shard::new(index, count)).collect();
+        if shards.len() != count || count == 0 {
+            return Err(ConfigError::range("shards", count, "1 to 255").into());
+        }
+        let seed = builder.assembly.take_seed()?;
+        // A client that pinned the server may meet any of them.
+        builder.config.identity.get_or_insert_with(|| identity_from(&seed));
+        let udp = builder.assembly.udp.clone();
+        let udp = if count > 1 { udp.shared_port() } else { udp };
+        let mut addresses = resolve(address)?;
+        let mut servers = Vec::with_capacity(count);
+        let hook = builder.assembly.accept.take().map(|hook| Arc::new(Mutex::new(hook)));
+        for shard in shards {
+            // One hook for all: asked once a handshake, so that a lock costs nothing that matters.
+            builder.assembly.accept = hook.clone().map(|hook| -> AcceptHook {
+                Box::new(move |arriving| hook.lock().unwrap_or_else(PoisonError::into_inner)(arriving))
+            });
+            let transport = open_udp(&addresses, &udp)?;
+            // The first one may have chosen the port.
+            addresses = transport.local_addr().map_or(addresses, |bound| vec![bound]);
+            let mut server = builder.start(transport, seed_of_shard(&seed, shard.index()))?;
+            server.pump.endpoint.set_shard(shard);
+            servers.push(server);
+        }
+        Ok(Shards::new(servers))
+    }
+}
+
+impl<C, Z, G> fmt::Debug for ShardsBuilder<C, Z, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardsBuilder").field("count", &self.count).finish_non_exhaustive()
     }
 }
 
@@ -411,7 +489,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> ClientBuilder<C, Z, G> {
     /// # Errors
     /// [`StartError::Config`], [`StartError::Entropy`].
     pub fn build<T: Transport>(self, transport: T) -> Result<Client<T, C, Z, G>, StartError> {
-        let Self { config, assembly } = self;
+        let Self { config, mut assembly } = self;
         let seed = assembly.take_seed()?;
         let parts = assembly.parts(&config.compression, config.congestion, config.initial_cwnd)?;
         let now = Instant::now();

@@ -16,16 +16,18 @@ mod pump;
 mod report;
 mod resolve;
 mod server;
+mod shards;
 mod thread;
 mod turn;
 
 #[cfg(feature = "tokio")]
 pub mod asynchronous;
 
-pub use self::builder::{ClientBuilder, ServerBuilder, StartError};
+pub use self::builder::{ClientBuilder, ServerBuilder, ShardsBuilder, StartError};
 pub use self::client::Client;
 pub use self::handle::{ClientHandle, ConnectionHandle, ServerHandle};
 pub use self::handler::Handler;
 pub use self::peer::{Peer, Peers};
 pub use self::server::Server;
+pub use self::shards::{ShardThreads, Shards};
 pub use self::thread::{ClientThread, HandlerPanicked, ServerThread};

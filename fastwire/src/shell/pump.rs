@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::link::{Backlog, Hub, Link, Order, Pending};
 use super::report::Report;
+use super::shards::Siblings;
 #[cfg(feature = "tokio")]
 use crate::Profile;
 use crate::compress::Compressor;
@@ -45,6 +46,8 @@ where
     /// Connections whose send queue could not take all that handles had queued.
     backlog: Backlog,
     report: Report,
+    /// The other shards of this server.
+    pub(crate) siblings: Option<Siblings>,
     /// When the handles' figures were renewed last.
     renewed: Instant,
     /// What metrics call this endpoint: its address.
@@ -81,6 +84,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
             last_words: VecDeque::new(),
             backlog: Backlog::default(),
             report: Report::default(),
+            siblings: None,
             renewed: now,
         }
     }
@@ -89,12 +93,14 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     /// are likely.
     pub(crate) fn receive(&mut self, now: Instant) -> usize {
         self.now = now;
+        let handed = self.take_strays(now);
         match self.transport.recv(&mut self.batch) {
             Ok(count) => {
                 while let Some((meta, datagram)) = self.batch.pop() {
                     self.endpoint.handle_datagram(now, &meta, datagram);
                 }
-                count
+                self.hand_on_strays();
+                count + handed
             }
             Err(error) => {
                 self.report.receive_failed(&error, now);
@@ -102,6 +108,24 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
                 self.batch.clear();
                 0
             }
+        }
+    }
+
+    /// Takes what other shards received for this one. Gives how many datagrams that were.
+    fn take_strays(&mut self, now: Instant) -> usize {
+        let Some(siblings) = &self.siblings else { return 0 };
+        let strays = siblings.take();
+        let count = strays.len();
+        for (meta, datagram) in strays {
+            self.endpoint.handle_stray(now, &meta, datagram);
+        }
+        count
+    }
+
+    fn hand_on_strays(&mut self) {
+        let Some(siblings) = &self.siblings else { return };
+        while let Some((to, meta, datagram)) = self.endpoint.poll_stray() {
+            siblings.hand_on(to, meta, datagram);
         }
     }
 

@@ -97,6 +97,11 @@ impl<H> ServerThread<H> {
         self.handle.clone()
     }
 
+    /// Begins to shut the server down.
+    pub(super) fn shut_down(&self) {
+        self.handle.hub().command(Command::ShutDown);
+    }
+
     /// Shuts the server down, waits for its thread and gives the handler back.
     ///
     /// # Errors
@@ -184,6 +189,9 @@ impl<H: Handler + 'static> Owned<H> {
         G: CongestionController + 'static,
     {
         pump.hub.serve(pump.transport.waker());
+        if let Some(siblings) = &pump.siblings {
+            siblings.serve(pump.transport.waker());
+        }
         let body = move || {
             let run = AssertUnwindSafe(|| run(pump, cadence, &mut handler, early));
             match catch_unwind(run) {

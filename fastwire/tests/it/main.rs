@@ -17,6 +17,7 @@ mod migration;
 mod names;
 mod operations;
 mod server_memory;
+mod shards;
 mod shell;
 mod streams;
 #[cfg(all(feature = "lz4", feature = "zstd"))]

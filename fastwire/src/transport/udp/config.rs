@@ -24,13 +24,21 @@ pub struct UdpConfig {
     pub(super) dscp: u8,
     only_v6: bool,
     pub(super) offload: bool,
+    shared_port: bool,
 }
 
 impl UdpConfig {
     /// The defaults: 4 MiB to receive, 1 MiB to send, no DSCP, dual-stack, offload where there is one.
     #[must_use]
     pub const fn new() -> Self {
-        Self { recv_buffer: 4 << 20, send_buffer: 1 << 20, dscp: 0, only_v6: false, offload: true }
+        Self {
+            recv_buffer: 4 << 20,
+            send_buffer: 1 << 20,
+            dscp: 0,
+            only_v6: false,
+            offload: true,
+            shared_port: false,
+        }
     }
 
     /// Bytes the system may hold for us before we read them. A larger buffer than this is left as it is. Default 4 MiB.
@@ -67,6 +75,12 @@ impl UdpConfig {
         Self { offload, ..self }
     }
 
+    /// Lets further sockets of this process bind to the same address; the system spreads clients over them.
+    #[must_use]
+    pub(crate) const fn shared_port(self) -> Self {
+        Self { shared_port: true, ..self }
+    }
+
     /// A bound, non-blocking socket.
     pub(super) fn open(&self, address: SocketAddr) -> io::Result<Socket> {
         if self.dscp > 63 {
@@ -79,6 +93,9 @@ impl UdpConfig {
             && let Err(error) = socket.set_only_v6(self.only_v6)
         {
             tracing::debug!(%error, only_v6 = self.only_v6, "the system decides itself about dual-stack sockets");
+        }
+        if self.shared_port {
+            share_port(&socket)?;
         }
         socket.set_nonblocking(true)?;
         grow(
@@ -104,6 +121,18 @@ impl Default for UdpConfig {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Only Linux spreads datagrams over the sockets of a port; elsewhere one of them would get all.
+#[cfg(target_os = "linux")]
+fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn share_port(_: &Socket) -> io::Result<()> {
+    let message = "this system does not spread clients over sockets that share a port: start one shard";
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
 /// The bytes of payload the system granted for receiving.

@@ -7,6 +7,7 @@
 mod asynchronous;
 #[cfg(feature = "lz4")]
 mod broadcast;
+mod shards;
 #[cfg(feature = "tokio")]
 mod streams;
 pub(crate) mod support;

@@ -477,7 +477,13 @@ const ID_ATTEMPTS: usize = 64;
 
 /// A connection id that is nobody else's, and that nobody can mistake for a handshake packet.
 fn new_cid(env: &mut Env<'_>) -> Option<Cid> {
-    let ids = (0..ID_ATTEMPTS).map(|_| env.config.extended.ids.generate(env.entropy.bytes()));
+    let ids = (0..ID_ATTEMPTS).map(|_| {
+        let mut cid = env.config.extended.ids.generate(env.entropy.bytes());
+        if let Some(shard) = env.config.shard {
+            shard.mark(&mut cid);
+        }
+        cid
+    });
     let taken = |cid: &Cid| {
         env.ids.is_some_and(|ids| ids.contains_key(cid))
             || env.changes.iter().any(|change| matches!(change, Change::NewId(new) if new == cid))
