@@ -143,6 +143,10 @@ impl<C> AckSpace<C> {
     /// Binds the next number to `carries`, which is kept until acknowledged.
     pub(crate) fn push(&mut self, carries: C, now: Instant) -> u64 {
         let number = self.next();
+        if self.sent.capacity() == 0 {
+            // most idle connections have one packet in flight
+            self.sent.reserve_exact(1);
+        }
         self.sent.push_back(Sent {
             carries: Some(carries),
             first_at: now,
@@ -258,6 +262,9 @@ impl<C> AckSpace<C> {
 
     fn give_back(&mut self, number: u64, fate: Fate) {
         if let Some(carries) = self.get_mut(number).and_then(|sent| sent.carries.take()) {
+            if self.returned.capacity() == 0 {
+                self.returned.reserve_exact(1);
+            }
             self.returned.push((fate, carries));
         }
     }
@@ -350,11 +357,19 @@ impl<C> AckSpace<C> {
 
     /// Gives back memory that a burst took.
     pub(crate) fn trim(&mut self) {
-        self.sent.shrink_to_fit();
-        self.flight.shrink_to_fit();
+        // What is small would only be asked for again.
+        const SMALL: usize = 2;
+        if self.sent.capacity() > SMALL {
+            self.sent.shrink_to_fit();
+        }
+        if self.flight.capacity() > 2 * SMALL {
+            self.flight.shrink_to_fit();
+        }
+        if self.returned.capacity() > SMALL {
+            self.returned.shrink_to_fit();
+        }
         self.repeats.shrink_to_fit();
         self.due.shrink_to_fit();
-        self.returned.shrink_to_fit();
     }
 
     fn live(&self, of: Transmission) -> Option<&Sent<C>> {
