@@ -17,6 +17,7 @@ mod systems;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
+use std::time::Instant;
 
 use plan::{Case, Scale};
 use results::Results;
@@ -26,12 +27,12 @@ const HELP: &str = "\
 cargo xtask bench [--short | --full | --quick] [OPTIONS]
 
   --short            about five minutes (the default)
-  --full             the figures that are published: most of an hour
+  --full             the figures that are published: about 25 minutes
   --quick            a few seconds a workload, to see that everything works
   --workload LIST    only these, such as P1,P3
   --system LIST      only these, such as fastwire-base-aes128,quinn
   --rounds N         rounds of each system in place of the plan's
-  --json FILE        write the figures to FILE; of a FILE that is there, other workloads' figures are kept
+  --json FILE        write the figures to FILE after each case; of a FILE that is there, other workloads' figures are kept
   --docs             write docs/bench.md and docs/bench.svg from what was measured
   --render FILE      measure nothing: write docs/bench.md and docs/bench.svg from FILE";
 
@@ -105,6 +106,9 @@ impl Options {
             let (machine, results) = Results::read(file)?;
             return write_docs(&machine, &results);
         }
+        let started = Instant::now();
+        let kept = self.json.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        let kept = kept.and_then(|text| serde_json::from_str(&text).ok());
         let mut results = Results::default();
         let mut failures = 0;
         for workload in &self.workloads {
@@ -114,24 +118,42 @@ impl Options {
                 if !self.systems.is_empty() {
                     case.systems.retain(|system| self.systems.iter().any(|wanted| wanted == system));
                 }
+                println!(
+                    "{} {}: {} systems, {} rounds; {} since the start",
+                    case.workload,
+                    case.case,
+                    case.systems.len(),
+                    case.rounds,
+                    minutes(started)
+                );
                 failures += measure(&case, &mut results);
+                // A run that is broken off loses one case.
+                self.save(&results, kept.as_ref())?;
             }
         }
         println!("\n{}", results.markdown());
-        let mut file = results.json();
-        if let Some(path) = &self.json {
-            if let Some(kept) =
-                std::fs::read_to_string(path).ok().and_then(|text| serde_json::from_str(&text).ok())
-            {
-                keep_others(&mut file, &kept);
-            }
-            std::fs::write(path, format!("{file:#}\n"))?;
-        }
         if self.docs {
-            write_docs(&file["machine"], &results)?;
+            write_docs(&results.json()["machine"], &results)?;
         }
+        println!("took {}", minutes(started));
         if failures > 0 { Err(format!("{failures} rounds failed, listed above").into()) } else { Ok(()) }
     }
+
+    /// Writes what is known so far, with what `kept` says of other workloads.
+    fn save(&self, results: &Results, kept: Option<&serde_json::Value>) -> Outcome<()> {
+        let Some(path) = &self.json else { return Ok(()) };
+        let mut file = results.json();
+        if let Some(kept) = kept {
+            keep_others(&mut file, kept);
+        }
+        Ok(std::fs::write(path, format!("{file:#}\n"))?)
+    }
+}
+
+/// Time since `started`, for people.
+fn minutes(started: Instant) -> String {
+    let seconds = started.elapsed().as_secs();
+    format!("{} min {} s", seconds / 60, seconds % 60)
 }
 
 /// Keeps rows of an older file whose workload was not measured now.

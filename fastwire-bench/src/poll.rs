@@ -122,7 +122,7 @@ fn bulk<C: PollClient>(args: &Args) -> Outcome<Report> {
     let meter = Meter::start(args);
     let mut message = vec![0x5a; size];
     let (mut sent, mut arrived) = (0, 0);
-    let until = Instant::now() + Duration::from_secs(args.get::<u64>("limit").max(60));
+    let until = Instant::now() + args.patience();
     while arrived < total && Instant::now() < until {
         while sent < total && sent - arrived < window {
             message[..8].copy_from_slice(&sent.to_le_bytes());

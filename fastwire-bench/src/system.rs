@@ -93,6 +93,14 @@ impl Args {
         self.text(key).parse().unwrap_or_default()
     }
 
+    /// How long a transfer may take: `limit` seconds, a minute where nothing is said. What has arrived by then counts.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(match self.get("limit") {
+            0 => 60,
+            limit => limit,
+        })
+    }
+
     pub fn server(&self) -> Outcome<SocketAddr> {
         Ok(self.text("server").parse()?)
     }

@@ -8,7 +8,7 @@ const HELP: &str = "\
 cargo xtask bench [--short | --full | --quick] [--workload P1,P3...] [--system NAME,...] [--rounds N]
                   [--json FILE] [--docs] [--render FILE]
     FastWire and its peers, client and server in separate processes; --short (the default) takes about five
-    minutes, --full most of an hour. --docs writes docs/bench.md and docs/bench.svg, --render FILE does so from FILE.
+    minutes, --full about 25. --docs writes docs/bench.md and docs/bench.svg, --render FILE does so from FILE.
 
 cargo xtask bench --time [--json]
     nanoseconds of each layer, of AEAD libraries and of key agreement, in one run

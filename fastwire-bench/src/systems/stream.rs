@@ -156,7 +156,7 @@ where
 
 async fn bulk(args: &Args, ends: Ends) -> Outcome<Report> {
     let (total, size): (u64, usize) = (args.get("total"), args.get("size"));
-    let limit = Duration::from_secs(args.get::<u64>("limit").max(60));
+    let limit = args.patience();
     let Ends { mut read, mut write, keep } = ends;
     let meter = Meter::start(args);
     let writer = tokio::spawn(async move {
