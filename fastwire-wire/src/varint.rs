@@ -27,7 +27,18 @@ pub const fn varlong_len(value: u64) -> usize {
 /// [`EncodeError::BufferTooSmall`]; `out` is untouched then.
 #[inline]
 pub fn put_varint(out: &mut [u8], value: u32) -> Result<usize, EncodeError> {
-    put_leb128(out, u64::from(value), varint_len(value))
+    // almost every length, offset and message number
+    match (value, out) {
+        (..0x80, [first, ..]) => {
+            *first = value as u8;
+            Ok(1)
+        }
+        (0x80..0x4000, [first, second, ..]) => {
+            (*first, *second) = (value as u8 | 0x80, (value >> 7) as u8);
+            Ok(2)
+        }
+        (_, out) => put_leb128(out, u64::from(value), varint_len(value)),
+    }
 }
 
 /// Writes `value` at the start of `out` and returns the bytes written, 1 to 10.
