@@ -47,7 +47,9 @@ impl Shard {
     pub(crate) fn mark(self, id: &mut [u8; 8]) {
         let [.., last] = id;
         let multiple = *last - *last % self.count;
-        *last = multiple.checked_add(self.index).unwrap_or((multiple - self.count) + self.index);
+        // what would be above 255 is one multiple less
+        let marked = multiple.checked_add(self.index);
+        *last = marked.unwrap_or_else(|| multiple.wrapping_sub(self.count).wrapping_add(self.index));
     }
 
     /// The shard that gave out an id, if that is another one.

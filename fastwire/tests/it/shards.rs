@@ -65,8 +65,8 @@ impl Trio {
         }
         assert!(self.home.poll_stray().is_none(), "what came home goes no further");
         for core in [&mut self.home, &mut self.wrong] {
-            for sent in drain(core, self.now) {
-                assert_eq!(sent.to, self.from);
+            // nobody is at its former addresses
+            for sent in drain(core, self.now).into_iter().filter(|sent| sent.to == self.from) {
                 feed(&mut self.client, self.now, server_address(), &sent.bytes);
             }
         }
@@ -114,13 +114,13 @@ fn what_is_nobodys_is_handed_on_once_at_most_and_within_a_bound() {
         (handed_on, dropped) = (strays, unroutable);
     }
     assert!(handed_on > 0 && dropped > handed_on, "nobody took them: {handed_on} wait, {dropped} are gone");
-    let mut waited = 0;
+    let (mut waited, before) = (0, trio.home.stats().unroutable);
     while let Some((_, meta, datagram)) = trio.wrong.poll_stray() {
         waited += 1;
         trio.home.handle_stray(trio.now, &meta, datagram);
         assert!(trio.home.poll_stray().is_none());
     }
-    assert_eq!((waited, trio.home.stats().unroutable), (handed_on, handed_on));
+    assert_eq!((waited, trio.home.stats().unroutable - before), (handed_on, handed_on));
 }
 
 #[test]
