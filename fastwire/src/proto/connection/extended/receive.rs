@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, OpenError};
 use fastwire_wire::CONTROL_PREFIX;
@@ -64,7 +64,7 @@ impl<C: Cipher> Extended<C> {
                 let (number, newest) = (opened.number, opened.newest);
                 let bytes = datagram.len() as u64;
                 let opened = Opened { bytes, number, in_order: number == expected, newest, cid };
-                let plain = datagram.freeze().slice(start + from..start + to);
+                let plain = part(datagram, start + from..start + to);
                 self.on_opened(common, now, meta, &plain, &opened, env);
                 Receipt::Opened
             }
@@ -92,7 +92,7 @@ impl<C: Cipher> Extended<C> {
     ) {
         let bytes = datagram.len() as u64;
         let opened = Opened { bytes, number, in_order: number == 0, newest: true, cid: None };
-        let plain = datagram.freeze().slice(plain);
+        let plain = part(datagram, plain);
         self.on_opened(common, now, meta, &plain, &opened, env);
     }
 
@@ -324,4 +324,11 @@ impl<C: Cipher> Extended<C> {
             }
         }
     }
+}
+
+/// A part of a datagram, for which the rest is given up: no further owner of its memory is counted in.
+fn part(mut datagram: BytesMut, part: Range<usize>) -> Bytes {
+    datagram.truncate(part.end);
+    datagram.advance(part.start.min(datagram.len()));
+    datagram.freeze()
 }
