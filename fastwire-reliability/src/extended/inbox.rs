@@ -143,7 +143,7 @@ impl Inbox {
         let index = (number - self.floor - 1) as usize;
         let missing = matches!(self.slots.get(index), None | Some(Slot::Missing));
         if missing {
-            self.charge(number, total)?;
+            self.count(number, u64::from(total) + MESSAGE_CREDIT)?;
             self.quality.arrived(number, now);
             if whole && index == 0 {
                 self.slots.pop_front();
@@ -210,10 +210,8 @@ impl Inbox {
         if number <= self.highest {
             return Err(Violation::BadEnd { channel: self.channel, message });
         }
-        self.known += 1;
-        self.highest = number;
+        self.count(number, 0)?;
         self.fin = Some(number);
-        self.over_credit()?;
         self.drain(out);
         Ok(Taken::News)
     }
@@ -290,16 +288,19 @@ impl Inbox {
         Ok(())
     }
 
-    fn charge(&mut self, number: u64, total: u32) -> Result<(), Violation> {
+    /// Counts a number that is seen for the first time and what it costs; nothing if that is beyond the limit, since a peer may
+    /// go on sending after it was told that the connection is over.
+    fn count(&mut self, number: u64, credit: u64) -> Result<(), Violation> {
+        let before = (self.known, self.charged, self.highest);
         self.known += 1;
-        self.charged += u64::from(total) + MESSAGE_CREDIT;
+        self.charged += credit;
         self.highest = self.highest.max(number);
-        self.over_credit()
-    }
-
-    fn over_credit(&self) -> Result<(), Violation> {
         let (channel, used, limit) = (self.channel, self.used(), self.announced);
-        if used > limit { Err(Violation::CreditExceeded { channel, used, limit }) } else { Ok(()) }
+        if used > limit {
+            (self.known, self.charged, self.highest) = before;
+            return Err(Violation::CreditExceeded { channel, used, limit });
+        }
+        Ok(())
     }
 
     fn completed(&mut self, index: usize, out: &mut Deliveries) {

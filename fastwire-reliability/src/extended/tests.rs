@@ -3,13 +3,15 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use fastwire_wire::extended::{Frame, Frames};
+use fastwire_wire::extended::{Data, Frame, Frames};
 
 use super::inbox::Inbox;
 use super::loose::LooseInbox;
 use super::outbox::Outbox;
 use super::{ExtendedChannels, Incoming};
-use crate::{ChannelLayout, ChannelsConfig, DeliveryMode, FragmentFlags, Outcome, Quota, RecoveryProfile};
+use crate::{
+    ChannelLayout, ChannelsConfig, DeliveryMode, FragmentFlags, Outcome, Quota, RecoveryProfile, Violation,
+};
 
 /// Both ends, a few numbers before the end of 32 bits.
 fn pair() -> [ExtendedChannels; 2] {
@@ -89,4 +91,23 @@ fn numbers_go_on_beyond_two_to_the_32() {
     let mut out = Outcome::default();
     a.acknowledge(number - 1, std::time::Duration::ZERO, &[0xff; 128], now, &mut out).unwrap();
     assert!(a.is_idle());
+}
+
+#[test]
+fn what_is_beyond_the_credit_counts_nothing_however_often_it_comes() {
+    let now = Instant::now();
+    let mut config = ChannelsConfig::default();
+    config.receive_budget = Some(64 << 10);
+    let mut channels = ExtendedChannels::new(ChannelLayout::default(), &config, RecoveryProfile::default());
+    let payload = Bytes::from(vec![7; 16 << 10]);
+    let mut accept = |message| {
+        let data = Data { channel: 1, message, piece: None, content: 0, payload: &payload };
+        channels.accept(&data, payload.clone(), now)
+    };
+    accept(1).unwrap();
+    let refused = accept(2).unwrap_err();
+    assert!(matches!(refused, Violation::CreditExceeded { .. }));
+    for _ in 0..3 {
+        assert_eq!(accept(2), Err(refused.clone()));
+    }
 }
