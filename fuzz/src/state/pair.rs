@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fastwire::reliability::{ChannelLayout, DeliveryMode, StreamOpener};
 use fastwire::sim::Ledger;
 use fastwire::transport::SocketId;
-use fastwire::{ConnectionId, ConnectionState, Event, Profile};
+use fastwire::{ConnectionError, ConnectionId, ConnectionState, Event, Profile};
 
 use super::endpoint::{Metered, client_address, configs, server_address};
 use super::glass::{Glass, GlassSuites};
@@ -28,6 +28,7 @@ struct Pair {
     down: Vec<(SocketId, Vec<u8>)>,
     /// How often an address translator between them forgot the client.
     forgot: u32,
+    extended: bool,
 }
 
 impl Pair {
@@ -115,6 +116,7 @@ fn play(profile: Profile, data: &[u8]) {
         up: Vec::new(),
         down: Vec::new(),
         forgot: 0,
+        extended,
     };
     let at_client = pair.client.core.connect(now, &[server_address()]).expect("connects");
     let mut at_server: Option<ConnectionId> = None;
@@ -164,8 +166,11 @@ fn play(profile: Profile, data: &[u8]) {
             8 | 9 => pair.sleep(Duration::from_millis(u64::from(script.byte()) * u64::from(action >> 4 & 7))),
             10 => pair.calm(usize::from(action >> 4 & 3)),
             11 if extended && action & 0x10 != 0 => pair.forgot = (pair.forgot + 1) % 10,
+            // Each move keeps its old socket for a while, and nothing but the application bounds how often it moves.
             11 => {
-                let _ = pair.client.core.rebind(pair.client.now, at_client);
+                if pair.sockets.len() < 8 {
+                    let _ = pair.client.core.rebind(pair.client.now, at_client);
+                }
             }
             12 if action & 0x70 == 0x70 => {
                 let _ = pair.client.core.close(pair.client.now, at_client);
@@ -354,7 +359,7 @@ impl Books {
 /// Holds what arrived against what was sent. False once a connection ended or a second one began: messages that were
 /// under way then may be lost, and nothing more is promised.
 fn judge(pair: &mut Pair, ups: &mut Books, downs: &mut Books) -> bool {
-    let mut one = true;
+    let (mut one, extended) = (true, pair.extended);
     for (end, books) in [(&mut pair.server, ups), (&mut pair.client, downs)] {
         for event in end.events.drain(..) {
             match event {
@@ -371,6 +376,11 @@ fn judge(pair: &mut Pair, ups: &mut Books, downs: &mut Books) -> bool {
                     books.messages[usize::from(channel)].on_delivered(&data).expect("the mode's law");
                 }
                 Event::Connected { .. } => {}
+                // A line that loses everything for seconds: the base profile gives up what it cannot deliver.
+                Event::Error {
+                    error: ConnectionError::MaxRetransmits(_) | ConnectionError::Undeliverable(_),
+                    ..
+                } if !extended => one = false,
                 Event::Error { error, .. } => panic!("between our own: {error}"),
                 _ => one = false,
             }
