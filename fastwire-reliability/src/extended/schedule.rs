@@ -267,7 +267,7 @@ impl ExtendedChannels {
 
     /// New messages of one priority, one of each channel in turn, or as many as its weight allows.
     fn write_new(&mut self, filling: &mut Filling<'_>, level: Level, open: bool, now: Instant) {
-        let (mut full, mut cut_short) = (ChannelSet::default(), None);
+        let mut full = ChannelSet::default();
         loop {
             let set = if open { self.reliable } else { ChannelSet::default() };
             let set = if self.held { set } else { set.union(self.unreliable) };
@@ -307,8 +307,14 @@ impl ExtendedChannels {
                     }
                 }
                 let short_of_room = filling.is_full() || full.contains(channel);
-                if weighted && short_of_room && self.shares.as_ref().is_some_and(|s| s.has_turn(channel)) {
-                    cut_short = cut_short.or(Some(channel));
+                if weighted && short_of_room {
+                    // who is looked at without room would be paid for nothing; a turn that is not over goes on in the next packet
+                    if self.shares.as_ref().is_some_and(|shares| shares.has_turn(channel)) {
+                        self.turn = channel.wrapping_sub(1);
+                    }
+                    self.refile(channel);
+                    filling.written.full |= full.contains(channel) || self.has_new_of(level, open);
+                    return;
                 }
                 self.refile(channel);
                 if filling.is_full() {
@@ -316,11 +322,14 @@ impl ExtendedChannels {
                 }
             }
         }
-        if let Some(channel) = cut_short {
-            // its turn goes on in the next packet
-            self.turn = channel.wrapping_sub(1);
-        }
         filling.written.full |= !full.is_empty();
+    }
+
+    /// Whether something new of a priority may leave.
+    fn has_new_of(&self, level: Level, open: bool) -> bool {
+        let reliable = if open { self.reliable } else { ChannelSet::default() };
+        let unreliable = if self.held { ChannelSet::default() } else { self.unreliable };
+        !reliable.union(unreliable).and(level.channels).is_empty()
     }
 
     /// The next message, or piece, of one channel; false if it does not fit.

@@ -44,6 +44,10 @@ pub struct Ledger {
     asked: BTreeMap<ReceiptId, (usize, Option<MessageFate>)>,
     /// Messages that never left: they leave a gap that is none.
     expired: BTreeSet<usize>,
+    /// Messages without the receipt that was asked for, and those of them that newer ones overtook on an ordered channel: they
+    /// must have expired.
+    pending: BTreeSet<usize>,
+    skipped: BTreeSet<usize>,
 }
 
 impl Ledger {
@@ -60,6 +64,8 @@ impl Ledger {
             next: 0,
             asked: BTreeMap::new(),
             expired: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            skipped: BTreeSet::new(),
         }
     }
 
@@ -80,7 +86,9 @@ impl Ledger {
 
     /// A receipt was asked for the message accepted last.
     pub fn on_asked(&mut self, id: ReceiptId) {
-        self.asked.insert(id, (self.lengths.len().saturating_sub(1), None));
+        let number = self.lengths.len().saturating_sub(1);
+        self.asked.insert(id, (number, None));
+        self.pending.insert(number);
     }
 
     /// Judges a receipt: it was asked for, and is the first. Whether it is true shows at the end:
@@ -97,8 +105,12 @@ impl Ledger {
             }
             Some((number, fate)) => {
                 *fate = Some(receipt.fate);
+                let number = *number;
+                self.pending.remove(&number);
                 if receipt.fate == MessageFate::Expired {
-                    self.expired.insert(*number);
+                    self.expired.insert(number);
+                } else if self.skipped.contains(&number) {
+                    return Err(self.broken(format!("{receipt:?}, and newer ones came before it")));
                 }
                 Ok(())
             }
@@ -164,7 +176,15 @@ impl Ledger {
     }
 
     fn check_ordered(&mut self, data: &[u8]) -> Result<(), BrokenLaw> {
-        while self.expired.contains(&self.next) {
+        loop {
+            let number = self.next;
+            let is_it = self.lengths.get(number).is_some_and(|&len| {
+                len as usize == data.len() && content(self.salt, number, data.len()) == data
+            });
+            if is_it || !(self.expired.contains(&number) || self.pending.contains(&number)) {
+                break;
+            }
+            self.skipped.insert(number);
             self.next += 1;
         }
         let number = self.next;
