@@ -9,8 +9,9 @@ impl ChannelSet {
     pub(crate) const ALL: Self = Self([u64::MAX; 4]);
 
     /// The members of both.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self(std::array::from_fn(|i| self.word(i) & other.word(i)))
+    pub(crate) const fn and(self, other: Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a & e, b & f, c & g, d & h])
     }
 
     pub(crate) fn insert(&mut self, channel: u8) {

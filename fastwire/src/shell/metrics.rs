@@ -27,6 +27,7 @@ pub(super) fn show(endpoint: &str, health: &ServerHealth) {
             datagrams_sent,
             bytes_sent,
             unroutable,
+            strays,
             malformed_handshakes,
             connects_received,
             challenges_sent,

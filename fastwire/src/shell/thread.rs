@@ -99,7 +99,7 @@ impl<H> ServerThread<H> {
 
     /// Begins to shut the server down.
     pub(super) fn shut_down(&self) {
-        self.handle.hub().command(Command::ShutDown);
+        self.handle.hub().command(Command::ShutDown(None));
     }
 
     /// Shuts the server down, waits for its thread and gives the handler back.
