@@ -76,11 +76,17 @@ struct Ask {
     expires_at: Option<Instant>,
     /// When the message's first piece left.
     left_at: Option<Instant>,
-    /// Unreliable: pieces under way, and whether the last one has left.
+    /// Unreliable: pieces under way, and whether some have left and the last one has not.
     pieces: u32,
-    complete: bool,
-    /// The message is over; the entry stays while pieces are under way.
+    unfinished: bool,
+    /// The message is over; the entry stays while pieces are under way or to come, so that nobody else is given its key.
     over: bool,
+}
+
+impl Ask {
+    fn is_under_way(&self) -> bool {
+        self.pieces > 0 || self.unfinished
+    }
 }
 
 /// Names an entry; 0 names none.
@@ -119,7 +125,7 @@ impl Asks {
             expires_at: terms.expires_at,
             left_at: None,
             pieces: 0,
-            complete: false,
+            unfinished: false,
             over: false,
         };
         let key = book.free.pop().unwrap_or_else(|| {
@@ -155,12 +161,12 @@ impl Asks {
     /// Says what became of the message, if nobody did.
     pub(crate) fn settle(&mut self, key: Key, fate: MessageFate) {
         let Some(ask) = self.get(key) else { return };
-        let (channel, receipt, pieces) = (ask.channel, ask.receipt.take(), ask.pieces);
+        let (channel, receipt, under_way) = (ask.channel, ask.receipt.take(), ask.is_under_way());
         ask.over = true;
         if let Some(name) = receipt {
             self.book().given.push_back(Receipt { channel, name, fate });
         }
-        if pieces == 0 {
+        if !under_way {
             self.remove(key);
         }
     }
@@ -181,7 +187,7 @@ impl Asks {
     pub(crate) fn piece_left(&mut self, key: Key, last: bool) {
         if let Some(ask) = self.get(key) {
             ask.pieces += 1;
-            ask.complete |= last;
+            ask.unfinished = !last;
         }
     }
 
@@ -189,11 +195,11 @@ impl Asks {
     pub(crate) fn piece_fate(&mut self, key: Key, acked: bool) {
         let Some(ask) = self.get(key) else { return };
         ask.pieces = ask.pieces.saturating_sub(1);
-        let (done, over) = (ask.complete && ask.pieces == 0, ask.over);
+        let (done, over) = (!ask.is_under_way(), ask.over);
         match (acked, over) {
             (false, false) => self.settle(key, MessageFate::Lost),
             (true, false) if done => self.acknowledged(key),
-            (_, true) if ask.pieces == 0 => self.remove(key),
+            (_, true) if done => self.remove(key),
             _ => {}
         }
     }
@@ -260,7 +266,9 @@ mod tests {
         /// Whatever is said of messages in whatever order: each that asked has one receipt, entries are given back, and an
         /// unreliable message counts as acknowledged only if every piece of it was.
         #[test]
-        fn every_ask_has_one_receipt(messages in prop::collection::vec((any::<bool>(), 1u32..5, any::<u8>()), 1..40)) {
+        fn every_ask_has_one_receipt(
+            messages in prop::collection::vec((any::<bool>(), 1u32..5, any::<u8>()), 1..40), at_once in any::<bool>(),
+        ) {
             let (now, mut asks) = (Instant::now(), Asks::default());
             asks.at(now);
             let mut open: Vec<(Key, u32, u8)> = Vec::new();
@@ -268,11 +276,20 @@ mod tests {
                 let terms = Terms { receipt: wants.then_some(name as u64), expires_at: Some(now) };
                 let key = asks.open(3, &terms);
                 prop_assert!(key > 0 && !open.iter().any(|(other, ..)| *other == key));
+                // what becomes of a piece may be known before the next one leaves
                 for piece in 0..*pieces {
                     asks.left(key, now);
                     asks.piece_left(key, piece + 1 == *pieces);
+                    if at_once {
+                        asks.piece_fate(key, fates >> piece & 1 == 1);
+                        let other = asks.open(3, &Terms::NONE.expires_at(now));
+                        prop_assert!(other != key || piece + 1 == *pieces, "a key that is still in use");
+                        asks.settle(other, MessageFate::Expired);
+                    }
                 }
-                open.push((key, *pieces, *fates));
+                if !at_once {
+                    open.push((key, *pieces, *fates));
+                }
             }
             for &(key, pieces, fates) in &open {
                 (0..pieces).for_each(|piece| asks.piece_fate(key, fates >> piece & 1 == 1));

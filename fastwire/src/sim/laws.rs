@@ -129,7 +129,10 @@ impl Ledger {
     /// # Errors
     /// The law that is broken.
     pub fn check_receipts(&self) -> Result<(), BrokenLaw> {
+        // behind a message that never came an ordered channel holds what it has
+        let mut held = false;
         for &(number, fate) in self.asked.values() {
+            held |= self.mode == DeliveryMode::ReliableOrdered && fate == Some(MessageFate::Lost);
             let numbered = self.lengths.get(number).is_some_and(|len| *len as usize >= NUMBERED);
             let arrived = match self.mode {
                 DeliveryMode::ReliableOrdered => self.arrived.get(number).copied().unwrap_or_default(),
@@ -138,7 +141,7 @@ impl Ledger {
             };
             let overtaken = self.mode == DeliveryMode::UnreliableSequenced && number < self.next;
             let holds = match fate {
-                Some(MessageFate::Acknowledged { .. }) => arrived || overtaken,
+                Some(MessageFate::Acknowledged { .. }) => arrived || overtaken || held,
                 Some(MessageFate::Expired | MessageFate::Superseded) => !arrived,
                 _ => true,
             };
