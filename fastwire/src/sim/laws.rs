@@ -131,6 +131,7 @@ impl Ledger {
     pub fn check_receipts(&self) -> Result<(), BrokenLaw> {
         // behind a message that never came an ordered channel holds what it has
         let mut held = false;
+        let last_short = self.lengths.iter().rposition(|len| (*len as usize) < NUMBERED);
         for &(number, fate) in self.asked.values() {
             held |= self.mode == DeliveryMode::ReliableOrdered && fate == Some(MessageFate::Lost);
             let numbered = self.lengths.get(number).is_some_and(|len| *len as usize >= NUMBERED);
@@ -139,7 +140,9 @@ impl Ledger {
                 _ if !numbered => continue,
                 _ => self.arrived.get(number).copied().unwrap_or_default(),
             };
-            let overtaken = self.mode == DeliveryMode::UnreliableSequenced && number < self.next;
+            // messages without a number may have overtaken it unseen
+            let newest = self.next.max(last_short.map_or(0, |short| short + 1));
+            let overtaken = self.mode == DeliveryMode::UnreliableSequenced && number < newest;
             let holds = match fate {
                 Some(MessageFate::Acknowledged { .. }) => arrived || overtaken || held,
                 Some(MessageFate::Expired | MessageFate::Superseded) => !arrived,
