@@ -205,7 +205,8 @@ impl Postman {
     {
         match event {
             Event::Connected { connection } => {
-                if let Some(link) = self.hub.find(connection) {
+                // Before the task there may have been no link: a client can wait for its connection first.
+                if let Some(link) = self.hub.link(connection, &pump.endpoint) {
                     self.arrivals.push(Ok(AsyncConnection::new(link)));
                 }
             }

@@ -143,6 +143,22 @@ async fn dropping_a_connection_closes_it_and_lets_what_is_queued_leave() {
     assert_eq!(theirs.closed().await, Some(DisconnectReason::Graceful));
 }
 
+#[tokio::test]
+async fn a_client_that_waited_first_gives_its_connection() {
+    let server = AsyncServer::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let waiting = tokio::task::spawn_blocking(move || {
+        let mut client = fastwire::Client::connect(address).unwrap();
+        client.wait_connected().unwrap();
+        client
+    });
+    let mut theirs = server.accept().await.unwrap();
+    let client = waiting.await.unwrap().into_async();
+    let ours = timeout(Duration::from_secs(30), client.connection()).await.unwrap().unwrap();
+    ours.send("hello", 0).await.unwrap();
+    assert_eq!(theirs.recv().await, Some((0, "hello".into())));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dropped_server_takes_nobody_new_and_keeps_whom_it_has() {
     let network = MemoryNetwork::new();
