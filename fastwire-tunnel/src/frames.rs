@@ -1,5 +1,6 @@
 //! What travels in a stream, in either direction: a first byte that says how the rest is packed, then frames of a two-byte
-//! length (little-endian) and as many bytes. Length 0 is the end of the direction, 65535 says that it broke off.
+//! length (little-endian) and as many bytes. Length 0 is the end of the direction, 65535 says that it broke off; after the
+//! end, that the sender takes nothing more.
 
 use crate::compress::{Packer, Unpacker};
 use std::future::Future;
@@ -18,8 +19,8 @@ const PLAIN: u8 = 0;
 /// zstd.
 const ZSTD: u8 = 1;
 
-/// Bytes of `from` into frames on `to`, until the end or until `stop`; then until the peer has them all. `level` is that of
-/// the compression, if any. What was read is added to `counter`.
+/// Bytes of `from` into frames on `to`, until the end or until `stop`. `to` stays open, so that what breaks later can be
+/// told. `level` is that of the compression, if any. What was read is added to `counter`.
 ///
 /// # Errors
 /// When either side fails; that `from` failed, or `stop`, is told to the peer. Kind `ConnectionAborted` after `stop`.
@@ -43,12 +44,11 @@ pub async fn wrap(
         let count = match read {
             Ok(0) => {
                 to.write_all(&END.to_le_bytes()).await?;
-                return to.shutdown().await;
+                return to.flush().await;
             }
             Ok(count) => count,
             Err(error) => {
-                to.write_all(&BROKEN.to_le_bytes()).await?;
-                to.flush().await?;
+                break_off_late(to).await?;
                 return Err(error);
             }
         };
@@ -109,13 +109,32 @@ pub async fn unwrap(
     }
 }
 
+/// Waits until a peer whose direction has ended says that it takes nothing more either.
+pub async fn broken_off(from: &mut (impl AsyncRead + Unpin)) -> io::Error {
+    match from.read_u16_le().await {
+        Ok(BROKEN) => io::ErrorKind::ConnectionReset.into(),
+        Ok(other) => invalid(format!("frame of {other} bytes after the end")),
+        // Both directions are complete at the peer.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => std::future::pending().await,
+        Err(error) => error,
+    }
+}
+
 /// Tells the peer that nothing will come.
 ///
 /// # Errors
 /// When the stream fails.
 pub async fn break_off(to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-    let [low, high] = BROKEN.to_le_bytes();
-    to.write_all(&[PLAIN, low, high]).await?;
+    to.write_all(&[PLAIN]).await?;
+    break_off_late(to).await
+}
+
+/// Tells the peer, after frames or after their end, that this side is gone.
+///
+/// # Errors
+/// When the stream fails.
+pub async fn break_off_late(to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    to.write_all(&BROKEN.to_le_bytes()).await?;
     to.flush().await
 }
 
@@ -161,6 +180,27 @@ mod tests {
         fn any_bytes_are_an_error_or_an_end(bytes: Vec<u8>) {
             let _ = run(unwrap(&mut &bytes[..], &mut Vec::new(), &AtomicU64::new(0)));
         }
+    }
+
+    /// After the end of its direction a peer can still say that it is gone; that its stream ends too says nothing.
+    #[test]
+    fn a_peer_gone_after_its_end_is_noticed() {
+        let mut framed = Vec::new();
+        run(wrap(&mut &[7; 10][..], &mut framed, None, pending(), &AtomicU64::new(0))).unwrap();
+        let ended = framed.len();
+        run(break_off_late(&mut framed)).unwrap();
+        let mut rest = &framed[..];
+        run(unwrap(&mut rest, &mut Vec::new(), &AtomicU64::new(0))).unwrap();
+        assert_eq!(run(broken_off(&mut rest)).kind(), io::ErrorKind::ConnectionReset);
+        run(async {
+            let mut end = &framed[ended..ended];
+            tokio::select! {
+                biased;
+                error = broken_off(&mut end) => panic!("{error}"),
+                () = ready(()) => {}
+            }
+        });
+        assert_eq!(run(broken_off(&mut &[1, 0][..])).kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! `fastwire-tunnel`: see `--help`.
 
 use fastwire_kcp::net::KcpListener;
+use fastwire_tunnel::fastwire::{FastwireAcceptor, FastwireOpener};
 use fastwire_tunnel::kcp::KcpOpener;
-use fastwire_tunnel::options::{HELP, Options, Role, parse};
-use fastwire_tunnel::show::show;
+use fastwire_tunnel::options::{HELP, Options, Role, Side, parse, readable};
+use fastwire_tunnel::show::{Line, show};
 use fastwire_tunnel::tunnel::{Traffic, forward, serve};
 use std::io;
 use std::process::ExitCode;
@@ -33,28 +34,49 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(Options { role, listen, to, kcp, level, quiet }: Options) -> io::Result<()> {
+async fn run(Options { listen, to, side, level, quiet }: Options) -> io::Result<()> {
     let traffic = Arc::new(Traffic::default());
     let at = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen at {listen}: {error}"));
-    match role {
-        Role::Server => {
-            let listener = KcpListener::bind(&listen, kcp).await.map_err(at)?;
-            println!("KCP at {} to TCP at {to}", listener.local_addr()?);
-            show_unless(quiet, &traffic);
-            serve(listener, to, level, traffic).await
+    let show = |line: Line| {
+        if !quiet {
+            tokio::spawn(show(traffic.clone(), line));
         }
-        Role::Client => {
+    };
+    match side {
+        Side::FastwireServer(settings) => {
+            let open_to_all = settings.psk.is_none();
+            let resent = Arc::default();
+            let acceptor =
+                FastwireAcceptor::bind(&listen, settings, Arc::clone(&resent)).await.map_err(at)?;
+            println!("FastWire at {} to TCP at {to}", acceptor.local_addr());
+            println!("pin {}", readable(&acceptor.key()));
+            if open_to_all {
+                println!("no passphrase: whoever reaches this port reaches {to}");
+            }
+            show(Line::Fastwire(resent));
+            serve(acceptor, to, level, traffic).await
+        }
+        Side::FastwireClient(settings) => {
             let listener = TcpListener::bind(&listen).await.map_err(at)?;
-            println!("TCP at {} through KCP to {to}", listener.local_addr()?);
-            show_unless(quiet, &traffic);
-            forward(listener, KcpOpener { server: to, config: kcp }, level, traffic).await;
+            println!("TCP at {} through FastWire to {to}", listener.local_addr()?);
+            let resent = Arc::default();
+            let opener = FastwireOpener::new(to, settings, Arc::clone(&resent));
+            show(Line::Fastwire(resent));
+            forward(listener, opener, level, traffic).await;
             Ok(())
         }
-    }
-}
-
-fn show_unless(quiet: bool, traffic: &Arc<Traffic>) {
-    if !quiet {
-        tokio::spawn(show(traffic.clone()));
+        Side::Kcp(Role::Server, config) => {
+            let listener = KcpListener::bind(&listen, config).await.map_err(at)?;
+            println!("KCP at {} to TCP at {to}", listener.local_addr()?);
+            show(Line::Kcp);
+            serve(listener, to, level, traffic).await
+        }
+        Side::Kcp(Role::Client, config) => {
+            let listener = TcpListener::bind(&listen).await.map_err(at)?;
+            println!("TCP at {} through KCP to {to}", listener.local_addr()?);
+            show(Line::Kcp);
+            forward(listener, KcpOpener { server: to, config }, level, traffic).await;
+            Ok(())
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Shows what goes through: on a terminal one line that changes, elsewhere a line for each second in which anything moved.
 
+use crate::fastwire::Resent;
 use crate::tunnel::Traffic;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -9,6 +10,15 @@ use std::time::{Duration, Instant};
 /// How often.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Whose line is shown, and how it fares.
+#[derive(Debug)]
+pub enum Line {
+    /// FastWire's, and what was sent again.
+    Fastwire(Resent),
+    /// KCP's, which has counters for the whole process.
+    Kcp,
+}
+
 /// Figures of one moment.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
@@ -17,19 +27,26 @@ struct Moment {
     down: u64,
     open: usize,
     resent: u64,
-    recovered: u64,
+    /// By error correction, where there is any.
+    recovered: Option<u64>,
 }
 
 impl Moment {
-    fn now(traffic: &Traffic) -> Self {
-        let kcp = fastwire_kcp::net::snmp();
+    fn now(traffic: &Traffic, line: &Line) -> Self {
+        let (resent, recovered) = match line {
+            Line::Fastwire(resent) => (resent.load(Ordering::Relaxed), None),
+            Line::Kcp => {
+                let kcp = fastwire_kcp::net::snmp();
+                (kcp.retrans_segs, Some(kcp.fec_recovered))
+            }
+        };
         Self {
             at: Instant::now(),
             up: traffic.up.load(Ordering::Relaxed),
             down: traffic.down.load(Ordering::Relaxed),
             open: traffic.open.load(Ordering::Relaxed),
-            resent: kcp.retrans_segs,
-            recovered: kcp.fec_recovered,
+            resent,
+            recovered,
         }
     }
 
@@ -39,27 +56,28 @@ impl Moment {
 
     fn line(&self, before: &Self) -> String {
         let seconds = self.at.saturating_duration_since(before.at).as_secs_f64().max(1e-3);
+        let recovered = self.recovered.zip(before.recovered);
         format!(
-            "up {:8.2} MB/s   down {:8.2} MB/s   connections {}   resent {}   recovered {}",
+            "up {:8.2} MB/s   down {:8.2} MB/s   connections {}   resent {}{}",
             (self.up - before.up) as f64 / 1e6 / seconds,
             (self.down - before.down) as f64 / 1e6 / seconds,
             self.open,
             self.resent - before.resent,
-            self.recovered - before.recovered,
+            recovered.map_or(String::new(), |(now, before)| format!("   recovered {}", now - before)),
         )
     }
 }
 
 /// Writes to standard output for ever.
-pub async fn show(traffic: Arc<Traffic>) {
+pub async fn show(traffic: Arc<Traffic>, line: Line) {
     let terminal = std::io::stdout().is_terminal();
-    let mut before = Moment::now(&traffic);
+    let mut before = Moment::now(&traffic, &line);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let now = Moment::now(&traffic);
+        let now = Moment::now(&traffic, &line);
         let mut out = std::io::stdout().lock();
         // Nobody may be reading; that is no reason to stop forwarding.
         let _ = if terminal {
@@ -79,18 +97,22 @@ mod tests {
 
     #[test]
     fn rates_are_differences_over_time() {
-        let before = Moment { at: Instant::now(), up: 5, down: 1_000_000, open: 1, resent: 2, recovered: 3 };
+        let before =
+            Moment { at: Instant::now(), up: 5, down: 1_000_000, open: 1, resent: 2, recovered: Some(3) };
         let now = Moment {
             at: before.at + Duration::from_secs(2),
             up: 3_000_005,
             down: 1_000_000,
             open: 4,
             resent: 9,
-            recovered: 3,
+            recovered: Some(3),
         };
-        let line = now.line(&before);
-        let figures: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        assert_eq!(figures, [1.5, 0.0, 4.0, 7.0, 0.0]);
+        let figures = |line: String| -> Vec<f64> {
+            line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+        };
+        assert_eq!(figures(now.line(&before)), [1.5, 0.0, 4.0, 7.0, 0.0]);
         assert!(now.moved_since(&before) && !before.moved_since(&before));
+        let without = Moment { recovered: None, ..now };
+        assert_eq!(figures(without.line(&Moment { recovered: None, ..before })), [1.5, 0.0, 4.0, 7.0]);
     }
 }

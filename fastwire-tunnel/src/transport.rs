@@ -5,7 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A stream of bytes both ways. Shutting down its writing side waits until the peer has everything.
+/// A stream of bytes both ways. Once its writing side is shut down it may be dropped: everything arrives. Dropped before, it
+/// has failed.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}

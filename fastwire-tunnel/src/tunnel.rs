@@ -1,12 +1,13 @@
 //! Joins TCP connections and streams, one to one.
 
-use crate::frames::{break_off, unwrap, wrap};
+use crate::frames::{break_off, break_off_late, broken_off, unwrap, wrap};
 use crate::transport::{Accept, Open, Stream};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -112,19 +113,43 @@ async fn join(
     let (mut tcp_read, mut tcp_write) = tcp.split();
     let (mut stream_read, mut stream_write) = tokio::io::split(stream);
     let stop = Notify::new();
-    let mut there = pin!(wrap(&mut tcp_read, &mut stream_write, level, stop.notified(), to_stream));
-    let mut back = pin!(unwrap(&mut stream_read, &mut tcp_write, from_stream));
-    tokio::select! {
-        sent = &mut there => {
-            sent?;
-            back.await
-        }
-        received = &mut back => {
-            if received.is_err() {
-                stop.notify_one();
+    let joined = {
+        let mut there = pin!(wrap(&mut tcp_read, &mut stream_write, level, stop.notified(), to_stream));
+        let mut back = pin!(async {
+            let ended = unwrap(&mut stream_read, &mut tcp_write, from_stream).await;
+            (ended, &mut stream_read)
+        });
+        tokio::select! {
+            sent = &mut there => {
+                sent?;
+                back.await.0
             }
-            let sent = there.await;
-            received.and(sent)
+            (received, stream_read) = &mut back => {
+                let broken = match received {
+                    Ok(()) => tokio::select! {
+                        sent = &mut there => {
+                            sent?;
+                            None
+                        }
+                        error = broken_off(stream_read) => Some(error),
+                    },
+                    Err(error) => Some(error),
+                };
+                if let Some(error) = broken {
+                    stop.notify_one();
+                    let _ = there.await;
+                    return Err(error);
+                }
+                Ok(())
+            }
+        }
+    };
+    match joined {
+        Ok(()) => stream_write.shutdown().await,
+        Err(error) => {
+            // Our direction has ended; the other takes nothing more.
+            let _ = break_off_late(&mut stream_write).await;
+            Err(error)
         }
     }
 }

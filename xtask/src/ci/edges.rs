@@ -16,7 +16,7 @@ const EDGES: &[(&str, Knows)] = &[
     ("fastwire", Knows::All),
     ("fastwire-accept", Knows::All),
     ("fastwire-demo", Knows::All),
-    ("fastwire-tunnel", Knows::Only(&["fastwire-kcp"])),
+    ("fastwire-tunnel", Knows::Only(&["fastwire", "fastwire-kcp"])),
 ];
 
 /// Crates only our own tests and tools use; nothing published may depend on them except for its tests.
