@@ -1,5 +1,6 @@
 //! The extended profile (PROTOCOL part B), in virtual time.
 
+mod acknowledging;
 mod clock;
 mod handshakes;
 mod ids;
