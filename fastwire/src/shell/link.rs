@@ -470,6 +470,13 @@ impl Link {
         self.list(lock(&self.queue), Pending::Urgent);
     }
 
+    /// Whether a reader or a stream wants the pump. Asked once the link is off the list: who came while it was still on it
+    /// has not listed it anew.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.inbox.wants_resume.load(Ordering::Acquire) || self.streams.is_listed()
+    }
+
     /// Whether the connection speaks the extended profile.
     pub(crate) fn is_extended(&self) -> bool {
         self.extended.load(Ordering::Acquire)
@@ -692,6 +699,19 @@ mod tests {
         let (hub, ..) = hub(|_| {});
         assert!((0..MAX_COMMANDS).all(|_| hub.command(Command::Rebind)));
         assert!(!hub.command(Command::Rebind));
+    }
+
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_reader_that_came_while_the_pump_emptied_the_link_is_not_forgotten() {
+        let (_, link, _) = hub(|_| {});
+        link.send(Bytes::from_static(b"x"), 0, Pending::Queued).unwrap();
+        // the pump has looked for this already, and now takes the orders
+        assert!(!link.inbox.take_resume());
+        link.resume();
+        while link.next_order().is_some() {}
+        assert!(link.is_wanted());
+        assert!(link.inbox.take_resume() && !link.is_wanted());
     }
 
     #[test]

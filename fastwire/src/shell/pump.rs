@@ -229,7 +229,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
                 return false;
             }
             // who came between found the link on the list still
-            if !link.streams.is_listed() {
+            if !link.is_wanted() {
                 return true;
             }
         }
