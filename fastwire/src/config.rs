@@ -188,8 +188,9 @@ pub struct ClientConfig {
     pub linger: Duration,
     /// As [`ServerConfig::application_version`].
     pub application_version: u16,
-    /// Connect anew by itself when the server was restarted: after 2 s of silence the client asks beside
-    /// the silent connection, and moves over when the server answers and the old connection stays silent.
+    /// Connect anew by itself when the server was restarted: after 2 s of silence (or two heartbeat intervals, if that is
+    /// more) the client asks beside the silent connection, and moves over when the server answers and the old connection
+    /// stays silent.
     /// The application sees `Disconnected(Timeout)`, then `Connected`. Default on.
     pub reconnect: bool,
     /// Which profile to speak. Default [`ClientProfile::Auto`].

@@ -5,7 +5,9 @@ use std::time::Duration;
 use fastwire::sim::Rng;
 use fastwire::{ConnectionState, DisconnectReason, Event};
 
-use crate::duo::{Duo, LATENCY, Way, base_client, base_server, drain, events};
+use crate::duo::{
+    CONNECT, Duo, LATENCY, PROFILES, Way, bare_type, base_client, base_server, configs, drain, events,
+};
 use crate::handshake::{MS, defaults};
 
 fn pair() -> (Duo, fastwire::ConnectionId, fastwire::ConnectionId) {
@@ -23,6 +25,49 @@ fn heartbeats_keep_an_idle_connection_for_little() {
         assert!((55..=90).contains(&sent.len()), "{way:?}: {}", sent.len());
         let gaps = sent.windows(2).map(|pair| pair[1].0 - pair[0].0);
         assert!(gaps.max().is_some_and(|gap| gap <= MS(1010)));
+    }
+}
+
+/// A client that is seldom told anything is not one that has been forgotten.
+#[test]
+fn a_quiet_client_asks_after_its_server_no_sooner_than_heartbeats_fail() {
+    for (profile, interval) in PROFILES.into_iter().flat_map(|it| [1, 3, 8, 20].map(|s| (it, MS(s * 1000)))) {
+        let (mut server, mut client) = configs(profile);
+        (server.heartbeat_interval, client.heartbeat_interval) = (interval, interval);
+        (server.connection_timeout, client.connection_timeout) = (MS(60_000), MS(60_000));
+        let (mut duo, ..) = Duo::connected(&server, &client);
+        duo.run(MS(200_000), |_, _| true);
+        let asked = |duo: &Duo| duo.log.iter().filter(|entry| bare_type(&entry.3) == CONNECT).count();
+        assert_eq!((asked(&duo), duo.sockets.len()), (0, 1), "{profile:?}, {interval:?}");
+
+        // and not later than two of them
+        duo.run(interval * 2 + MS(2000), |_, _| false);
+        assert!(asked(&duo) > 0, "{profile:?}, {interval:?}");
+        assert_eq!(duo.client_events, [], "{profile:?}, {interval:?}");
+    }
+}
+
+/// Whenever a server comes back before its clients give up on it, one lost question costs none of them.
+#[test]
+fn a_server_back_shortly_before_the_timeout_is_found_though_a_question_is_lost() {
+    for (profile, away) in PROFILES.into_iter().flat_map(|it| (50..=82).map(move |away| (it, MS(away * 100))))
+    {
+        let (server, client) = configs(profile);
+        let (mut duo, _, at_client) = Duo::connected(&server, &client);
+        duo.run(away, |_, _| false);
+        assert_eq!(duo.client_events, [], "{profile:?} after {away:?}");
+        duo.server = crate::duo::server(&server, duo.now);
+        let mut lost = false;
+        duo.run(MS(10_000) - away + MS(1000), |_, bytes| {
+            bare_type(bytes) != CONNECT || std::mem::replace(&mut lost, true)
+        });
+        let timeout = Event::Disconnected { connection: at_client, reason: DisconnectReason::Timeout };
+        assert_eq!(duo.client_events.first(), Some(&timeout), "{profile:?} after {away:?}");
+        assert!(
+            matches!(duo.client_events[1..], [Event::Connected { .. }]),
+            "{profile:?} after {away:?}: {:?}",
+            duo.client_events
+        );
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::Cipher;
 
+use super::revival::SILENCE;
 use super::{Connection, Env, Profile};
 use crate::config::CommonConfig;
 use crate::{ConnectionState, DisconnectReason};
@@ -52,13 +53,26 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
 
     /// How long to be silent: less on a line that loses much, where ten lost heartbeats in a row would be no rarity.
     fn heartbeat_interval(&self, config: &CommonConfig) -> Duration {
-        let interval = match &self.profile {
+        let interval = self.usual_heartbeat_interval(config);
+        let loss = either!(&self.profile, it => it.channels.loss());
+        if loss > LOSSY { interval / LOSSY_HEARTBEATS } else { interval }
+    }
+
+    fn usual_heartbeat_interval(&self, config: &CommonConfig) -> Duration {
+        match &self.profile {
             Profile::Base(_) => config.heartbeat_interval,
             // PROTOCOL B2
             Profile::Extended(_) => config.heartbeat_interval.min(self.silence_allowed(config) / 3),
-        };
-        let loss = either!(&self.profile, it => it.channels.loss());
-        if loss > LOSSY { interval / LOSSY_HEARTBEATS } else { interval }
+        }
+    }
+
+    /// Client: silence after which the server is asked whether it was restarted. Two heartbeats must be missing, else a quiet
+    /// connection would ask all the time; and where heartbeats are so seldom that two take longer than the connection
+    /// lives, time must be left for the answer.
+    pub(crate) fn silence_unasked(&self, config: &CommonConfig) -> Duration {
+        let interval = self.usual_heartbeat_interval(config);
+        let latest = (interval + self.silence_allowed(config)) / 2;
+        (interval * 2).min(latest).max(SILENCE)
     }
 
     /// When to look at this connection again.
@@ -72,7 +86,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         }
         let revival = match &common.revival {
             Some(revival) => Some(revival.next_deadline()),
-            None => config.reconnect.then_some(common.last_heard + super::revival::SILENCE),
+            None => config.reconnect.then(|| common.last_heard + self.silence_unasked(config)),
         };
         let profile = match &self.profile {
             Profile::Base(base) => base.next_deadline(),

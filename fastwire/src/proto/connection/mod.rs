@@ -582,7 +582,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             && self.common.state == ConnectionState::Connected
             && self.common.revival.is_none()
             && (self.common.resumed
-                || now.saturating_duration_since(self.common.last_heard) >= revival::SILENCE)
+                || now.saturating_duration_since(self.common.last_heard) >= self.silence_unasked(config))
     }
 
     /// Whether the silence is long enough to try another local socket: the old one may be of a network that is gone, or a NAT

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::proto::client::Challenged;
 use crate::proto::handshake::offer::Offer;
 
-/// Silence after which the client asks, and how often it does.
+/// Silence after which the client asks at the soonest, and how often it does.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 const REPEAT: Duration = Duration::from_secs(1);
 /// After so many unanswered CONNECTs it asks more often: what is left until the connection times out may not bear the loss
