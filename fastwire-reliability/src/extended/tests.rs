@@ -96,8 +96,7 @@ fn numbers_go_on_beyond_two_to_the_32() {
 #[test]
 fn what_is_beyond_the_credit_counts_nothing_however_often_it_comes() {
     let now = Instant::now();
-    let mut config = ChannelsConfig::default();
-    config.receive_budget = Some(64 << 10);
+    let config = ChannelsConfig { receive_budget: Some(64 << 10), ..ChannelsConfig::default() };
     let mut channels = ExtendedChannels::new(ChannelLayout::default(), &config, RecoveryProfile::default());
     let payload = Bytes::from(vec![7; 16 << 10]);
     let mut accept = |message| {
@@ -108,6 +107,6 @@ fn what_is_beyond_the_credit_counts_nothing_however_often_it_comes() {
     let refused = accept(2).unwrap_err();
     assert!(matches!(refused, Violation::CreditExceeded { .. }));
     for _ in 0..3 {
-        assert_eq!(accept(2), Err(refused.clone()));
+        assert_eq!(accept(2), Err(refused));
     }
 }
