@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use fastwire::reliability::DeliveryMode;
 use fastwire::sim::{Ledger, LinkConfig, Loss, NodeId};
-use fastwire::{ConnectionId, Event, SendError};
+use fastwire::{ConnectionId, Event, Profile, SendError};
 
 use super::{MS, Pair};
+use crate::duo::{Duo, Way, configs, drain, feed};
 
 /// How a client's address changes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -110,4 +111,38 @@ fn migrations(pair: &mut Pair) -> u64 {
     let (server, id): (NodeId, ConnectionId) = (pair.server, pair.at_server);
     let endpoint = pair.world.endpoint(server).expect("on");
     endpoint.connection_stats(id).expect("still connected").migrations
+}
+
+/// Whatever the server has to say, and whatever it has to find out: an address that somebody showed it gets at most three
+/// times what came from there.
+#[test]
+fn an_unproved_address_gets_no_more_than_three_times_what_it_sent() {
+    let (mut server, mut client) = configs(Profile::Extended);
+    // a path MTU to search for, whose probes are larger than all the allowance
+    (server.mtu, client.mtu) = (9000, 9000);
+    for (wait, port_only) in (0..40).flat_map(|step| [(MS(step * 10), true), (MS(step * 10), false)]) {
+        let mut duo = Duo::new(&server, &client);
+        let at_client = duo.connect();
+        let small = |way: Way, bytes: &[u8]| way == Way::ToServer || bytes.len() <= 1200;
+        duo.run(MS(200) + wait, small);
+        duo.client.send(duo.now, at_client, b"from elsewhere", 1).expect("queued");
+        let stolen = drain(&mut duo.client, duo.now);
+        let new = if port_only { "10.0.0.2:60000" } else { "10.0.0.3:60000" }.parse().expect("address");
+        let (mut received, mut sent) = (0, 0);
+        for datagram in &stolen {
+            received += datagram.bytes.len();
+            feed(&mut duo.server, duo.now, new, &datagram.bytes);
+        }
+        for _ in 0..200 {
+            let out = drain(&mut duo.server, duo.now);
+            sent += out.iter().filter(|out| out.to == new).map(|out| out.bytes.len()).sum::<usize>();
+            assert!(sent <= 3 * received, "{sent} bytes for {received}, {wait:?}, port only: {port_only}");
+            let Some(next) = duo.server.poll_timeout().filter(|next| *next < duo.now + MS(1000)) else {
+                break;
+            };
+            duo.now = duo.now.max(next) + MS(1);
+            duo.server.handle_timeout(duo.now);
+        }
+        assert!(sent > 0, "it is asked whether it is there");
+    }
 }

@@ -381,7 +381,7 @@ impl<C: Cipher> Extended<C> {
             self.channels.ack_due(),
             ids,
             moving,
-            self.mtu.next_deadline(),
+            self.mtu.next_deadline(common.path.allowance()),
             self.greeting_due(common),
             self.clock.as_ref().filter(|_| common.closing.is_none()).map(ClockSync::next_deadline),
         ]

@@ -51,10 +51,12 @@ impl PathMtu {
 
     /// The size of the probe that is due, if one is. The largest possible size is tried first: most often it passes.
     pub(super) fn due(&self, now: Instant) -> Option<usize> {
-        if self.probe.is_some() || !self.is_searching() || now < self.next {
-            return None;
-        }
-        Some(if self.fails > self.limit { self.limit } else { (self.passes + self.fails) / 2 })
+        let due = self.probe.is_none() && self.is_searching() && now >= self.next;
+        due.then(|| self.next_size())
+    }
+
+    fn next_size(&self) -> usize {
+        if self.fails > self.limit { self.limit } else { (self.passes + self.fails) / 2 }
     }
 
     pub(super) fn on_probe_sent(&mut self, size: usize, timeout: Duration, now: Instant) {
@@ -100,9 +102,11 @@ impl PathMtu {
         false
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    /// A probe larger than `allowance`, which an unproved path leaves, waits until there is more.
+    pub(super) fn next_deadline(&self, allowance: u64) -> Option<Instant> {
         match self.probe {
             Some((_, deadline)) => Some(deadline),
+            None if self.is_searching() && self.next_size() as u64 > allowance => None,
             None if self.passes < self.limit => Some(self.next),
             None => None,
         }

@@ -88,9 +88,14 @@ impl<C: Cipher> Extended<C> {
     ) -> Option<HandshakeDatagram> {
         let mut buf = TransmitBuf::new(1);
         let size = self.header_len() + MAX_ACK + TAG_LEN;
+        let size = usize::try_from(common.path.allowance()).map_or(size, |allowance| size.min(allowance));
         let mut plain = self.open_packet(&mut buf, size, env).ok()?;
         self.channels.begin_packet();
         self.put_ack(&mut plain, now);
+        if plain.len == 0 {
+            self.channels.abandon_packet();
+            return None;
+        }
         let len = self.header_len() + plain.len + TAG_LEN;
         self.seal(common, &mut buf, size, len, now).ok()?;
         let way = Way::current(&common.path);
@@ -128,7 +133,7 @@ impl<C: Cipher> Extended<C> {
         }
         if common.closing.is_none()
             && common.state == ConnectionState::Connected
-            && let Some(size) = self.mtu.due(now)
+            && let Some(size) = self.mtu.due(now).filter(|size| *size as u64 <= common.path.allowance())
         {
             self.write_mtu_probe(common, size, now, buf, env)?;
             return Ok(Some(common.path.route()));
