@@ -51,7 +51,7 @@ pub const LINES: &[Line] = &[
     line("P6", BOTH, "bulk under loss through a bottleneck"),
     line("P7", BOTH, "handshakes"),
     line("P8", BOTH, "memory and allocations"),
-    line("P9", EITHER, "the cost of each layer"),
+    line("P9", BOTH, "the cost of each layer"),
     line("K1", EITHER, "KCP: recorded bytes"),
     line("K2", EITHER, "KCP: live against tokio_kcp"),
     line("K3", EITHER, "KCP: side by side over a lossy relay"),

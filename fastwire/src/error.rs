@@ -43,6 +43,19 @@ impl ConfigError {
     }
 }
 
+/// Why the application turns a client away that asks to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The client sees [`ConnectError::NotAuthorised`].
+    #[default]
+    NotAuthorised,
+    /// The client sees [`ConnectError::Banned`]. It is no ban: see [`Endpoint::ban`](crate::proto::Endpoint::ban).
+    Banned,
+    /// The client sees [`ConnectError::ServerFull`].
+    ServerFull,
+}
+
 /// Why a client did not get its connection.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -79,10 +92,11 @@ pub enum ConnectError {
     /// The server's channel layout is another (extended profile).
     #[error("the server's channel_layout differs from this client's; make them equal")]
     LayoutDiffers,
-    /// The server does not let this client in: its connect token is missing, expired or another's, or it speaks only the base
-    /// profile where the server wants more (extended profile).
+    /// The server does not let this client in: its application refused, its connect token is missing, expired or another's, or
+    /// it speaks only the base profile where the server wants more (extended profile).
     #[error(
-        "the server does not let this client in: it wants a valid connect token, or the extended profile"
+        "the server does not let this client in: its application refused, or it wants a valid connect token, or the \
+         extended profile"
     )]
     NotAuthorised,
     /// The server's policy allows none of the suites offered (extended profile).

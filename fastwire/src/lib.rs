@@ -44,7 +44,7 @@ pub use self::connection_ids::{
     ConnectionIdGenerator, IdDestination, RandomIds, RawConnectionId, RoutableIds, connection_id_of,
 };
 pub use self::error::{
-    ConfigError, ConnectError, ConnectionError, SendError, StreamError, UnknownConnection,
+    ConfigError, ConnectError, ConnectionError, Refusal, SendError, StreamError, UnknownConnection,
 };
 pub use self::event::{ConnectionState, DisconnectReason, Event};
 pub use self::health::ServerHealth;

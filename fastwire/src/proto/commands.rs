@@ -23,7 +23,8 @@ use crate::payload::Payload;
 use crate::transport::SocketId;
 use crate::{
     ConfigError, ConnectError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason,
-    EndpointStats, Profile, ReceiptId, SendError, SendOptions, ServerInfo, TokenClaims, UnknownConnection,
+    EndpointStats, Profile, ReceiptId, Refusal, SendError, SendOptions, ServerInfo, TokenClaims,
+    UnknownConnection,
 };
 
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
@@ -217,14 +218,38 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// # Errors
     /// [`UnknownConnection`] if it does not wait for an answer.
     pub fn refuse(&mut self, now: Instant, id: ConnectionId) -> Result<(), UnknownConnection> {
+        self.refuse_with(now, id, Refusal::default())
+    }
+
+    /// As [`refuse`](Self::refuse), for another reason.
+    ///
+    /// # Errors
+    /// As [`refuse`](Self::refuse).
+    pub fn refuse_with(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reason: Refusal,
+    ) -> Result<(), UnknownConnection> {
         self.clock.advance(now);
         let (path, nonce) = self.waiting_client(id)?;
-        let reject = Control::Reject(Reject { reason: RejectReason::NOT_AUTHORISED });
+        let reason = match reason {
+            Refusal::NotAuthorised => RejectReason::NOT_AUTHORISED,
+            Refusal::Banned => RejectReason::BANNED,
+            Refusal::ServerFull => RejectReason::SERVER_FULL,
+        };
+        let reject = Control::Reject(Reject { reason });
         let Route { socket, remote, source } = path;
         self.answer(HandshakeDatagram { socket, remote, source, bytes: bare_refusal(&reject, nonce) });
         self.stats.rejected += 1;
         self.with_connection(id, |connection, env| connection.end(DisconnectReason::Rejected, env));
         Ok(())
+    }
+
+    /// Whether a client waits to be let in.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn awaits_verdict(&self, id: ConnectionId) -> bool {
+        self.waiting_client(id).is_ok()
     }
 
     /// The way to, and nonce of, a client that waits to be let in.

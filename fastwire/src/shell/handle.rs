@@ -12,7 +12,7 @@ use super::link::{Command, Hub, Link, Order, Pending};
 use crate::transport::ChunkPool;
 use crate::{
     ConfigError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, Profile,
-    ReceiptId, SendError, SendOptions, ServerHealth, ServerInfo,
+    ReceiptId, Refusal, SendError, SendOptions, ServerHealth, ServerInfo,
 };
 
 /// One connection for other threads than the one that drives it: to send, to close, to look.
@@ -211,13 +211,18 @@ impl ServerHandle {
     /// Lets a client in that [`on_authorize`](super::Handler::on_authorize) told of. Gives false if the server has stopped or
     /// too much waits for it.
     pub fn accept(&self, id: ConnectionId) -> bool {
-        self.hub.command(Command::Authorize(id, true))
+        self.hub.command(Command::Authorize(id, Ok(())))
     }
 
     /// Turns a client away that [`on_authorize`](super::Handler::on_authorize) told of. Gives false as
     /// [`accept`](Self::accept) does.
     pub fn refuse(&self, id: ConnectionId) -> bool {
-        self.hub.command(Command::Authorize(id, false))
+        self.refuse_with(id, Refusal::default())
+    }
+
+    /// As [`refuse`](Self::refuse), for another reason.
+    pub fn refuse_with(&self, id: ConnectionId, reason: Refusal) -> bool {
+        self.hub.command(Command::Authorize(id, Err(reason)))
     }
 
     /// Turns away clients from this IP address from now on. Gives false if the server has stopped or too much

@@ -21,7 +21,7 @@ use crate::proto::Endpoint;
 use crate::reliability::{ChannelLayout, StreamOpener};
 use crate::{
     ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Limits, MessageFate, Profile, Receipt,
-    ReceiptId, SendError, SendOptions, ServerHealth, ServerInfo,
+    ReceiptId, Refusal, SendError, SendOptions, ServerHealth, ServerInfo,
 };
 
 /// Orders for the endpoint itself (bans, rebinds) that may wait.
@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Ban(IpAddr),
     Unban(IpAddr),
     /// Let a client in that asks to be, or turn it away.
-    Authorize(ConnectionId, bool),
+    Authorize(ConnectionId, Result<(), Refusal>),
     Rebind,
     /// Turn newcomers away, close all connections, then end. Queued reliable messages may leave for this long; `None`: the linger
     /// time.

@@ -19,8 +19,8 @@ use crate::reliability::ReceiveQuality;
 use crate::reliability::extended::Undelivered;
 use crate::transport::{ChunkPool, Transport};
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Payload, Profile, ReceiptId, SendError,
-    SendOptions, StreamError, TokenClaims, UnknownConnection,
+    ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Payload, Profile, ReceiptId, Refusal,
+    SendError, SendOptions, StreamError, TokenClaims, UnknownConnection,
 };
 
 /// How a connection shall end.
@@ -45,7 +45,7 @@ pub(crate) trait Host {
         options: SendOptions,
     ) -> Result<Option<ReceiptId>, SendError>;
     fn end(&mut self, id: ConnectionId, ending: Ending<'_>) -> Result<(), UnknownConnection>;
-    fn authorize(&mut self, id: ConnectionId, let_in: bool) -> Result<(), UnknownConnection>;
+    fn authorize(&mut self, id: ConnectionId, verdict: Result<(), Refusal>) -> Result<(), UnknownConnection>;
     fn client_auth(&self, id: ConnectionId) -> Option<Bytes>;
     fn token_claims(&self, id: ConnectionId) -> Option<TokenClaims>;
     fn server_key(&self, id: ConnectionId) -> Option<PublicKey>;
@@ -104,8 +104,11 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Host for P
         result
     }
 
-    fn authorize(&mut self, id: ConnectionId, let_in: bool) -> Result<(), UnknownConnection> {
-        if let_in { self.endpoint.accept(self.now, id) } else { self.endpoint.refuse(self.now, id) }
+    fn authorize(&mut self, id: ConnectionId, verdict: Result<(), Refusal>) -> Result<(), UnknownConnection> {
+        match verdict {
+            Ok(()) => self.endpoint.accept(self.now, id),
+            Err(reason) => self.endpoint.refuse_with(self.now, id, reason),
+        }
     }
 
     fn client_auth(&self, id: ConnectionId) -> Option<Bytes> {
@@ -279,12 +282,17 @@ impl<'a> Peer<'a> {
 
     /// As [`Endpoint::accept`](crate::proto::Endpoint::accept): lets a client in that asks to be. Nothing happens if it does not.
     pub fn accept(&mut self) {
-        let _ = self.host.authorize(self.id, true);
+        let _ = self.host.authorize(self.id, Ok(()));
     }
 
     /// As [`Endpoint::refuse`](crate::proto::Endpoint::refuse): turns a client away that asks to be let in.
     pub fn refuse(&mut self) {
-        let _ = self.host.authorize(self.id, false);
+        self.refuse_with(Refusal::default());
+    }
+
+    /// As [`refuse`](Self::refuse), for another reason.
+    pub fn refuse_with(&mut self, reason: Refusal) {
+        let _ = self.host.authorize(self.id, Err(reason));
     }
 
     /// What a client's application sent to be let in; `None` in the base profile.

@@ -208,8 +208,10 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
             Command::Ban(ip) => drop(self.endpoint.ban(ip)),
             Command::Unban(ip) => drop(self.endpoint.unban(ip)),
             // One that gave up meanwhile is nobody to answer.
-            Command::Authorize(id, true) => drop(self.endpoint.accept(self.now, id)),
-            Command::Authorize(id, false) => drop(self.endpoint.refuse(self.now, id)),
+            Command::Authorize(id, Ok(())) => drop(self.endpoint.accept(self.now, id)),
+            Command::Authorize(id, Err(reason)) => {
+                let _ = self.endpoint.refuse_with(self.now, id, reason);
+            }
             #[cfg(feature = "tokio")]
             Command::Leave => self.endpoint.set_max_connections(0),
             Command::Rebind => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::net::ToSocketAddrs;
 
 use super::AsyncConnection;
-use super::driver::{Arrivals, start};
+use super::driver::{Doors, start};
 use super::server::look_up;
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
@@ -20,7 +20,7 @@ use crate::{Client, ConnectError, StartError};
 /// connection after that. Dropping it keeps the connection it gave.
 pub struct AsyncClient {
     handle: ClientHandle,
-    arrivals: Arc<Arrivals>,
+    doors: Arc<Doors>,
 }
 
 impl<T, C, Z, G> Client<T, C, Z, G>
@@ -38,7 +38,7 @@ where
         self.pump.hub.set_local(self.local_addr().ok());
         let handle = ClientHandle::new(self.pump.hub.clone());
         let Self { pump, cadence, early, .. } = self;
-        AsyncClient { handle, arrivals: start(pump, cadence, early) }
+        AsyncClient { handle, doors: start(pump, cadence, early) }
     }
 }
 
@@ -68,7 +68,7 @@ impl AsyncClient {
     /// # Errors
     /// [`ConnectError`]: why there is none.
     pub async fn connection(&self) -> Result<AsyncConnection, ConnectError> {
-        self.arrivals.next().await.unwrap_or(Err(ConnectError::Closed))
+        self.doors.arrivals.next().await.unwrap_or(Err(ConnectError::Closed))
     }
 
     /// A handle for other threads and tasks.
@@ -79,7 +79,7 @@ impl AsyncClient {
 
 impl Drop for AsyncClient {
     fn drop(&mut self) {
-        self.arrivals.close();
+        self.doors.close();
         self.handle.hub().command(Command::Leave);
     }
 }

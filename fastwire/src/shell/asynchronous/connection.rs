@@ -15,7 +15,7 @@ use crate::shell::handle::own;
 use crate::shell::link::{Command, Link, Order, Pending};
 use crate::{
     ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, Receipt, ReceiptId, SendError,
-    SendOptions, StreamError,
+    SendOptions, StreamError, TokenClaims,
 };
 
 /// A connection: reads with [`recv`](Self::recv), and does all that a [`Sender`] does. Dropping it, or all halves
@@ -27,9 +27,9 @@ pub struct AsyncConnection {
 }
 
 impl AsyncConnection {
-    pub(super) fn new(link: Arc<Link>) -> Self {
+    pub(super) fn new(link: Arc<Link>, shown: Shown) -> Self {
         link.inbox.serve();
-        let held = Arc::new(Held { link });
+        let held = Arc::new(Held { link, shown });
         Self { sender: Sender { held: held.clone() }, receiver: Receiver { held } }
     }
 
@@ -216,6 +216,16 @@ impl Sender {
         self.held.link.state()
     }
 
+    /// On a server: what the client's application sent to be let in, at most 512 bytes; `None` in the base profile.
+    pub fn client_auth(&self) -> Option<&Bytes> {
+        self.held.shown.auth.as_ref()
+    }
+
+    /// On a server: what the client's connect token says; `None` if it had none.
+    pub fn token_claims(&self) -> Option<&TokenClaims> {
+        self.held.shown.claims.as_ref()
+    }
+
     /// The peer's address.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.held.link.snapshot().remote
@@ -295,9 +305,16 @@ impl Drop for Receiver {
     }
 }
 
+/// What the peer showed when it connected.
+pub(super) struct Shown {
+    pub(super) auth: Option<Bytes>,
+    pub(super) claims: Option<TokenClaims>,
+}
+
 /// What all halves and streams share: the last one to go closes the connection.
 pub(crate) struct Held {
     pub(super) link: Arc<Link>,
+    shown: Shown,
 }
 
 impl Drop for Held {

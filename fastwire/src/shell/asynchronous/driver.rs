@@ -9,7 +9,8 @@ use std::task::{Poll, Wake, Waker};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::AsyncConnection;
+use super::connection::Shown;
+use super::{AsyncConnection, ConnectRequest};
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
@@ -19,23 +20,49 @@ use crate::shell::turn::{Cadence, Next};
 use crate::transport::AsyncReadiness;
 use crate::{ConnectError, ConnectionId, Event};
 
-/// Connections that nobody has taken yet, and failed attempts. Not longer than there are connections.
+/// Where tasks wait for what the driver brings.
 #[derive(Debug, Default)]
-pub(super) struct Arrivals {
-    state: Mutex<ArrivalsState>,
+pub(super) struct Doors {
+    /// Connections that nobody has taken yet, and failed attempts. Not longer than there are connections.
+    pub(super) arrivals: Arrivals<Result<AsyncConnection, ConnectError>>,
+    /// Clients that ask to be let in. Those that gave up leave from the front, so there are never more than come within one
+    /// handshake timeout.
+    pub(super) requests: Arrivals<ConnectRequest>,
+}
+
+impl Doors {
+    pub(super) fn close(&self) {
+        self.arrivals.close();
+        self.requests.close();
+    }
+}
+
+/// What nobody has taken yet, oldest first.
+#[derive(Debug)]
+pub(super) struct Arrivals<T> {
+    state: Mutex<ArrivalsState<T>>,
     news: Notify,
 }
 
-#[derive(Debug, Default)]
-struct ArrivalsState {
-    queue: VecDeque<Result<AsyncConnection, ConnectError>>,
+#[derive(Debug)]
+struct ArrivalsState<T> {
+    queue: VecDeque<T>,
     /// Nothing more will come, or nobody will ask.
     closed: bool,
 }
 
-impl Arrivals {
+impl<T> Default for Arrivals<T> {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(ArrivalsState { queue: VecDeque::new(), closed: false }),
+            news: Notify::new(),
+        }
+    }
+}
+
+impl<T> Arrivals<T> {
     /// Adds news. What nobody can take any more is dropped, and with it closed.
-    fn push(&self, arrival: Result<AsyncConnection, ConnectError>) {
+    fn push(&self, arrival: T) {
         let mut state = lock(&self.state);
         if state.closed {
             drop(state);
@@ -46,7 +73,16 @@ impl Arrivals {
         self.news.notify_one();
     }
 
-    pub(super) fn close(&self) {
+    /// Drops the oldest as long as they are `over`.
+    fn drop_old(&self, over: impl Fn(&T) -> bool) {
+        let mut state = lock(&self.state);
+        let count = state.queue.iter().take_while(|old| over(old)).count();
+        let dropped: Vec<T> = state.queue.drain(..count).collect();
+        drop(state);
+        drop(dropped);
+    }
+
+    fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
         let dropped = std::mem::take(&mut state.queue);
@@ -56,7 +92,7 @@ impl Arrivals {
     }
 
     /// The next arrival; `None` when there will be no more. Cancellation-safe.
-    pub(super) async fn next(&self) -> Option<Result<AsyncConnection, ConnectError>> {
+    pub(super) async fn next(&self) -> Option<T> {
         loop {
             let mut news = pin!(self.news.notified());
             // Listening before looking: what comes in between is not missed.
@@ -90,7 +126,7 @@ impl Wake for Call {
 }
 
 /// Ends everybody's waiting when the driver ends, however it ends.
-struct Closing(Arc<Arrivals>);
+struct Closing(Arc<Doors>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
@@ -103,18 +139,18 @@ pub(super) fn start<T, C, Z, G>(
     pump: Pump<T, C, Z, G>,
     cadence: Cadence,
     early: VecDeque<Event>,
-) -> Arc<Arrivals>
+) -> Arc<Doors>
 where
     T: AsyncReadiness + 'static,
     C: Cipher + 'static,
     Z: Compressor + 'static,
     G: CongestionController + 'static,
 {
-    let arrivals = Arc::new(Arrivals::default());
+    let doors = Arc::new(Doors::default());
     let call = Arc::new(Call::default());
     pump.hub.serve(Waker::from(call.clone()));
-    tokio::spawn(drive(pump, cadence, early, call, arrivals.clone()));
-    arrivals
+    tokio::spawn(drive(pump, cadence, early, call, doors.clone()));
+    doors
 }
 
 async fn drive<T, C, Z, G>(
@@ -122,7 +158,7 @@ async fn drive<T, C, Z, G>(
     mut cadence: Cadence,
     early: VecDeque<Event>,
     call: Arc<Call>,
-    arrivals: Arc<Arrivals>,
+    doors: Arc<Doors>,
 ) where
     T: AsyncReadiness,
     C: Cipher,
@@ -131,8 +167,8 @@ async fn drive<T, C, Z, G>(
 {
     // The reactor takes a socket for readable until a call has seen its end.
     pump.set_greedy(true);
-    let closing = Closing(arrivals);
-    let mut postman = Postman { hub: pump.hub.clone(), arrivals: closing.0.clone(), last: None };
+    let closing = Closing(doors);
+    let mut postman = Postman { hub: pump.hub.clone(), doors: closing.0.clone(), last: None };
     for event in early {
         postman.deliver(&mut pump, event);
     }
@@ -183,7 +219,7 @@ async fn give_way() {
 /// Brings events to the connections they concern.
 struct Postman {
     hub: Arc<Hub>,
-    arrivals: Arc<Arrivals>,
+    doors: Arc<Doors>,
     /// The connection that got the last message: most often the next is for it too.
     last: Option<Arc<Link>>,
 }
@@ -207,10 +243,21 @@ impl Postman {
             Event::Connected { connection } => {
                 // Before the task there may have been no link: a client can wait for its connection first.
                 if let Some(link) = self.hub.link(connection, &pump.endpoint) {
-                    self.arrivals.push(Ok(AsyncConnection::new(link)));
+                    let shown = Shown {
+                        auth: pump.endpoint.client_auth(connection).cloned(),
+                        claims: pump.endpoint.token_claims(connection).cloned(),
+                    };
+                    self.doors.arrivals.push(Ok(AsyncConnection::new(link, shown)));
                 }
             }
-            Event::ConnectFailed { error, .. } => self.arrivals.push(Err(error)),
+            Event::ConnectFailed { error, .. } => self.doors.arrivals.push(Err(error)),
+            Event::Authorize { connection } => {
+                let requests = &self.doors.requests;
+                requests.drop_old(|request| !pump.endpoint.awaits_verdict(request.id()));
+                if let Some(request) = ConnectRequest::new(connection, &self.hub, &pump.endpoint) {
+                    requests.push(request);
+                }
+            }
             Event::Message { connection, channel, data } => {
                 let hub = Arc::clone(&self.hub);
                 let (Some(link), layout) = (self.link(connection), &hub.layout) else { return };

@@ -32,12 +32,14 @@ mod client;
 mod connection;
 mod driver;
 mod inbox;
+mod request;
 mod server;
 mod streams;
 
 pub use self::client::AsyncClient;
 pub use self::connection::{AsyncConnection, Receiver, Sender};
 pub(super) use self::inbox::Inbox;
+pub use self::request::ConnectRequest;
 pub use self::server::{AsyncServer, query};
 pub(super) use self::streams::Streams;
 pub use self::streams::{

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::net::{ToSocketAddrs, UdpSocket, lookup_host};
 use tokio::time::{sleep, timeout};
 
-use super::AsyncConnection;
-use super::driver::{Arrivals, start};
+use super::driver::{Doors, start};
+use super::{AsyncConnection, ConnectRequest};
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
@@ -25,7 +25,7 @@ use crate::{ConfigError, Server, ServerHealth, ServerInfo, ServerStatus, StartEr
 /// as they are held, and the task ends with the last of them.
 pub struct AsyncServer {
     handle: ServerHandle,
-    arrivals: Arc<Arrivals>,
+    doors: Arc<Doors>,
 }
 
 impl<T, C, Z, G> Server<T, C, Z, G>
@@ -43,7 +43,7 @@ where
         self.pump.hub.set_local(self.local_addr().ok());
         self.pump.hub.renew(&self.pump.endpoint);
         let handle = ServerHandle::new(self.pump.hub.clone(), self.local_addr().ok());
-        AsyncServer { handle, arrivals: start(self.pump, self.cadence, VecDeque::new()) }
+        AsyncServer { handle, doors: start(self.pump, self.cadence, VecDeque::new()) }
     }
 }
 
@@ -68,10 +68,21 @@ impl AsyncServer {
     /// Cancellation-safe: a connection is taken only when this returns.
     pub async fn accept(&self) -> Option<AsyncConnection> {
         loop {
-            if let Ok(connection) = self.arrivals.next().await? {
+            if let Ok(connection) = self.doors.arrivals.next().await? {
                 return Some(connection);
             }
         }
+    }
+
+    /// The next client that asks to be let in, on a server with [`authorize`](crate::ServerConfig::authorize); `None` once
+    /// the server has stopped. Nobody gets in there whom you do not accept. Callable from several tasks at once, and beside
+    /// [`accept`](Self::accept), which gives the connections of those you let in.
+    ///
+    /// A client that waits or was refused may ask once more, under another id, because an answer may be lost: answer each.
+    ///
+    /// Cancellation-safe: a request is taken only when this returns.
+    pub async fn next_request(&self) -> Option<ConnectRequest> {
+        self.doors.requests.next().await
     }
 
     /// A handle for other threads and tasks.
@@ -111,7 +122,7 @@ impl AsyncServer {
     pub async fn shut_down(self) {
         self.handle.hub().command(Command::ShutDown(None));
         // The task closes the queue as it ends.
-        while self.arrivals.next().await.is_some() {}
+        while self.doors.arrivals.next().await.is_some() {}
     }
 }
 
@@ -123,7 +134,7 @@ impl AsyncServer {
     pub async fn shut_down_within(self, deadline: Duration) {
         self.handle.hub().command(Command::ShutDown(Some(deadline)));
         // The task closes the queue as it ends.
-        while self.arrivals.next().await.is_some() {}
+        while self.doors.arrivals.next().await.is_some() {}
     }
 
     /// As [`ServerHandle::set_info`].
@@ -172,7 +183,7 @@ pub async fn query(server: impl ToSocketAddrs + fmt::Debug, patience: Duration) 
 
 impl Drop for AsyncServer {
     fn drop(&mut self) {
-        self.arrivals.close();
+        self.doors.close();
         self.handle.hub().command(Command::Leave);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastwire::asynchronous::{AsyncClient, AsyncConnection, AsyncServer};
 use fastwire::transport::MemoryNetwork;
 use fastwire::{
-    ClientConfig, ConnectError, ConnectionState, DisconnectReason, MessageFate, Profile, SendError,
+    ClientConfig, ConnectError, ConnectionState, DisconnectReason, MessageFate, Profile, Refusal, SendError,
     SendOptions, Server, ServerConfig, StartError,
 };
 use tokio::time::timeout;
@@ -261,4 +261,90 @@ async fn receipts_come_to_tasks() {
         }
         assert!(asked.is_empty(), "{profile:?}: {} without a receipt", asked.len());
     }
+}
+
+/// An asking client's endpoint, on its own address.
+fn asking(network: &MemoryNetwork, auth: &'static str, number: u8) -> AsyncClient {
+    let mut config = configs(Profile::Extended).1;
+    (config.auth, config.auth_to_anyone) = (auth.into(), true);
+    client_on(network, &config, number).into_async()
+}
+
+fn asked() -> (MemoryNetwork, AsyncServer) {
+    let network = MemoryNetwork::new();
+    let mut config = configs(Profile::Extended).0;
+    config.authorize = true;
+    let server = server_on(&network, &config).into_async();
+    (network, server)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_asked_lets_in_whom_it_accepts_and_tells_the_others_why() {
+    let (network, server) = asked();
+    let server = std::sync::Arc::new(server);
+    let door = std::sync::Arc::clone(&server);
+    tokio::spawn(async move {
+        while let Some(request) = door.next_request().await {
+            assert!(request.remote_addr().ip().is_ipv4() && request.token_claims().is_none());
+            // each is decided later, and the others do not wait for it
+            tokio::spawn(async move {
+                let shown = request.client_auth().clone();
+                let patience = Duration::from_millis(if shown == "slow" { 4000 } else { 50 });
+                tokio::time::sleep(patience).await;
+                assert!(match &shown[..] {
+                    b"slow" | b"quick" => request.accept(),
+                    b"full" => request.refuse_with(Refusal::ServerFull),
+                    b"banned" => request.refuse_with(Refusal::Banned),
+                    b"forgotten" => return,
+                    _ => request.refuse(),
+                });
+            });
+        }
+    });
+    let outcomes = [
+        ("slow", None),
+        ("quick", None),
+        ("full", Some(ConnectError::ServerFull)),
+        ("banned", Some(ConnectError::Banned)),
+        ("stranger", Some(ConnectError::NotAuthorised)),
+        ("forgotten", Some(ConnectError::NotAuthorised)),
+    ];
+    for (number, (auth, expected)) in (1..).zip(outcomes) {
+        let client = asking(&network, auth, number);
+        match (client.connection().await, expected) {
+            (Ok(_), None) => {
+                let connection = server.accept().await.unwrap();
+                assert_eq!(connection.client_auth().unwrap(), auth);
+            }
+            (Err(error), Some(expected)) => assert_eq!(error, expected, "{auth}"),
+            (other, _) => panic!("{auth}: {other:?}"),
+        }
+    }
+}
+
+/// Lets `clients` ask in vain, one after another; gives how many requests wait then. All are accepted, too late.
+async fn asked_in_vain(clients: u8) -> usize {
+    let (network, server) = asked();
+    for number in 1..=clients {
+        let client = asking(&network, "anybody", number);
+        let error = client.connection().await.unwrap_err();
+        assert!(matches!(error, ConnectError::Unconfirmed { .. }), "{error:?}");
+    }
+    tokio::time::sleep(ServerConfig::default().handshake_timeout).await;
+    let mut waiting = 0;
+    while let Ok(Some(request)) = timeout(Duration::from_millis(1), server.next_request()).await {
+        waiting += 1;
+        request.accept();
+    }
+    assert!(timeout(Duration::from_secs(10), server.accept()).await.is_err());
+    server.shut_down().await;
+    waiting
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_nobody_answers_let_nobody_in_and_do_not_pile_up() {
+    let few = asked_in_vain(1).await;
+    let many = asked_in_vain(20).await;
+    // those of the last clients, not of all
+    assert!(few > 0 && many <= 3 * few, "{few} of one client, {many} of twenty");
 }
