@@ -173,7 +173,8 @@ fn draining_lets_what_is_queued_leave_until_its_deadline_and_no_longer() {
                     table.server.receive(table.now);
                     while table.server.poll_event().is_some() {}
                     table.server.flush(table.now);
-                    assert!(table.now - started < deadline + Duration::from_secs(2), "{profile:?}");
+                    // Nobody answers: the farewells are a timeout apart, which has backed off.
+                    assert!(table.now - started < deadline + Duration::from_secs(5), "{profile:?}");
                 }
                 assert!(table.now - started >= deadline, "{profile:?}: it had until then");
             }
