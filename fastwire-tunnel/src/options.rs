@@ -259,7 +259,7 @@ fn pin(text: &str) -> Result<PublicKey, String> {
     if fits { Ok(PublicKey::from_bytes(key)) } else { Err(format!("--pin {text:?}: give 64 hex digits")) }
 }
 
-/// A key as [`pin`] reads it.
+/// A key as `--pin` takes it.
 pub fn readable(key: &PublicKey) -> String {
     key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
