@@ -203,9 +203,11 @@ fn fuzz_corpus(workspace: &Workspace) -> Result<Outcome, String> {
     passed(fuzz::replay(workspace)?.run())
 }
 
-/// The quick form of what docs/acceptance.md lists under R, E and S, as far as it is built.
+/// The quick form of what docs/acceptance.md lists under R, E and S, as far as it is built: but for the floods of S1 and S2,
+/// whose figures are times, and for mutations, which take hours.
 fn accept(_: &Workspace) -> Result<Outcome, String> {
-    passed(accept::command(&["R", "E", "S", "--quick"]).run())
+    let lines = ["R", "E", "S3", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "--quick"];
+    passed(accept::command(&lines).run())
 }
 
 fn here(workspace: &Workspace, words: &str) -> Shell {
