@@ -215,13 +215,17 @@ fn here(workspace: &Workspace, words: &str) -> Shell {
 }
 
 /// nextest where it is installed (it stops a test that hangs), else cargo's own runner. Neither runs doctests here.
+///
+/// Property tests take the same cases each time: what is judged is the change, not its luck. By hand they take new ones.
 fn test(workspace: &Workspace, selection: &str) -> Shell {
-    if Shell::cargo("nextest --version").succeeds() {
-        return here(workspace, "nextest run --no-tests pass").words(selection);
-    }
-    let selects_targets = selection.contains("--lib");
-    let targets = if selects_targets { "" } else { "--lib --bins --tests" };
-    here(workspace, "test --quiet").words(selection).words(targets)
+    let runner = if Shell::cargo("nextest --version").succeeds() {
+        here(workspace, "nextest run --no-tests pass").words(selection)
+    } else {
+        let selects_targets = selection.contains("--lib");
+        let targets = if selects_targets { "" } else { "--lib --bins --tests" };
+        here(workspace, "test --quiet").words(selection).words(targets)
+    };
+    runner.variable("PROPTEST_RNG_SEED", "1")
 }
 
 /// Every set of features a crate can be built with: all subsets of a few, else none, each alone and all.
