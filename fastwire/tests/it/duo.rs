@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use fastwire::compress::BuiltinCompressor;
 use fastwire::congestion::{BuiltinController, BuiltinControllers};
-use fastwire::crypto::{Aead, BuiltinSuites};
+use fastwire::crypto::{Aead, BuiltinSuites, Cipher};
 use fastwire::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
 use fastwire::transport::{RecvMeta, SocketId};
 use fastwire::{ClientConfig, ClientProfile, ConnectionId, Event, Profile, ServerConfig, ServerProfile};
@@ -40,7 +40,10 @@ pub(crate) fn configs(profile: Profile) -> (ServerConfig, ClientConfig) {
 pub(crate) const PROFILES: [Profile; 2] = [Profile::Base, Profile::Extended];
 
 /// An endpoint of the standard parts.
-pub(crate) type Core = Endpoint<Aead, BuiltinCompressor, BuiltinController>;
+pub(crate) type Core = CoreWith<Aead>;
+
+/// The same with other ciphers.
+pub(crate) type CoreWith<C> = Endpoint<C, BuiltinCompressor, BuiltinController>;
 
 /// A datagram an endpoint wants sent.
 #[derive(Debug)]
@@ -99,7 +102,7 @@ pub(crate) fn seeded_client(config: &ClientConfig, seed: u8, now: Instant) -> Co
 }
 
 /// Everything that is due to be sent.
-pub(crate) fn drain(core: &mut Core, now: Instant) -> Vec<Sent> {
+pub(crate) fn drain<C: Cipher>(core: &mut CoreWith<C>, now: Instant) -> Vec<Sent> {
     let mut buf = TransmitBuf::new(4);
     let mut sent = Vec::new();
     while let Some(transmit) = core.poll_transmit(now, &mut buf) {
@@ -113,17 +116,23 @@ pub(crate) fn drain(core: &mut Core, now: Instant) -> Vec<Sent> {
 }
 
 /// Hands an endpoint a datagram that came from `from`.
-pub(crate) fn feed(core: &mut Core, now: Instant, from: SocketAddr, bytes: &[u8]) {
+pub(crate) fn feed<C: Cipher>(core: &mut CoreWith<C>, now: Instant, from: SocketAddr, bytes: &[u8]) {
     feed_on(core, now, SocketId::PRIMARY, from, bytes);
 }
 
-pub(crate) fn feed_on(core: &mut Core, now: Instant, socket: SocketId, from: SocketAddr, bytes: &[u8]) {
+pub(crate) fn feed_on<C: Cipher>(
+    core: &mut CoreWith<C>,
+    now: Instant,
+    socket: SocketId,
+    from: SocketAddr,
+    bytes: &[u8],
+) {
     let meta = RecvMeta { socket, remote: from, local: None, ecn: None };
     core.handle_datagram(now, &meta, BytesMut::from(bytes));
 }
 
 /// Everything that happened.
-pub(crate) fn events(core: &mut Core) -> Vec<Event> {
+pub(crate) fn events<C: Cipher>(core: &mut CoreWith<C>) -> Vec<Event> {
     std::iter::from_fn(|| core.poll_event()).collect()
 }
 

@@ -6,6 +6,7 @@ mod duo;
 #[cfg(feature = "qlog")]
 mod event_log;
 mod extended;
+mod forgeries;
 mod handshake;
 mod handshake_limits;
 mod handshake_policy;

@@ -68,6 +68,8 @@ pub(crate) struct Counters {
     pub(crate) messages_received: u64,
     pub(crate) replayed: u64,
     pub(crate) forged: u64,
+    /// So many were forged that no more are tried under these keys.
+    pub(crate) keys_given_up: bool,
     pub(crate) malformed: u64,
     pub(crate) undecodable: u64,
     pub(crate) send_errors: u64,
@@ -104,8 +106,27 @@ pub(crate) const FAREWELLS: u8 = 3;
 pub(crate) struct Farewell {
     pub(crate) code: u16,
     pub(crate) text: String,
+    /// Ours alone: what was wrong, where that has a reason of its own.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// A fault that DISCONNECT has its own reason for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
     /// The peer broke the protocol.
-    pub(crate) violation: bool,
+    Protocol,
+    /// Keys are used up, or the server's memory.
+    Limits,
+}
+
+impl Fault {
+    pub(super) fn of(error: &ConnectionError) -> Option<Self> {
+        match error {
+            ConnectionError::Protocol(_) => Some(Self::Protocol),
+            ConnectionError::Exhausted(_) | ConnectionError::ServerMemory { .. } => Some(Self::Limits),
+            _ => None,
+        }
+    }
 }
 
 /// Everything of a connection but its profile.
@@ -330,7 +351,7 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
         {
             return;
         }
-        self.farewell.violation = matches!(error, ConnectionError::Protocol(_));
+        self.farewell.fault = Fault::of(&error);
         if self.farewell.text.is_empty() {
             self.farewell.text = error.to_string();
         }
@@ -341,6 +362,15 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
             Closing { reason: DisconnectReason::Error, linger_until: now, farewells: 0, next_farewell: now };
         self.closing = Some(closing);
         self.owed.disconnect = true;
+    }
+
+    /// So many forged packets came that guessing is no longer hopeless: the keys are given up (RFC 9001 §6.6). Somebody who is
+    /// not known yet goes without a word.
+    pub(super) fn give_up_keys(&mut self, now: Instant, env: &mut Env<'_>) {
+        match self.state {
+            ConnectionState::Connecting => self.end(DisconnectReason::Error, env),
+            _ => self.fail(ConnectionError::Exhausted("keys"), now, env),
+        }
     }
 
     /// Over, without another word.

@@ -43,6 +43,9 @@ impl<C: Cipher> Base<C> {
             },
         };
         if opened.is_empty() {
+            if common.counters.keys_given_up {
+                common.give_up_keys(now, env);
+            }
             return Receipt::NotOpened(datagram);
         }
         self.receive_opened(common, now, meta, datagram, &opened, env);
@@ -280,7 +283,10 @@ fn open_datagram<C: Cipher>(
         match session.open(datagram, range) {
             Ok(packet) => opened.push(packet),
             Err(OpenError::Replayed { .. }) => counters.replayed += 1,
-            Err(_) => counters.forged += 1,
+            Err(error) => {
+                counters.forged += 1;
+                counters.keys_given_up |= matches!(error, OpenError::LimitReached { .. });
+            }
         }
     }
     opened

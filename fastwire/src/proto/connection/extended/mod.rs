@@ -24,7 +24,7 @@ use self::clock_sync::ClockSync;
 use self::ids::{Given, Issued};
 use self::mtu::PathMtu;
 use self::validation::{Echoes, Move};
-use super::common::{Change, Common, Env, Farewell};
+use super::common::{Change, Common, Env, Farewell, Fault};
 use super::path::Path;
 use super::pressure::Pressure;
 use crate::config::CommonConfig;
@@ -516,18 +516,23 @@ fn limits_of(params: &Params) -> PeerLimits {
     }
 }
 
-/// The reason of a DISCONNECT whose receiver broke the protocol (PROTOCOL B5, Closing).
-const PROTOCOL_ERROR: u8 = 5;
+/// The reason of a DISCONNECT for a connection that another takes the place of (PROTOCOL B5, Closing).
+pub(in crate::proto) const REPLACED: u8 = 7;
 
 /// How a DISCONNECT says why (PROTOCOL B5, Closing).
-fn reason_code(reason: DisconnectReason) -> u8 {
+fn reason_code(reason: DisconnectReason, fault: Option<Fault>) -> u8 {
+    match fault {
+        Some(Fault::Protocol) => return 5,
+        Some(Fault::Limits) => return 6,
+        None => {}
+    }
     match reason {
         DisconnectReason::Graceful => 0,
         DisconnectReason::Timeout => 1,
         DisconnectReason::Error => 2,
         DisconnectReason::Rejected => 3,
         DisconnectReason::Kicked => 4,
-        DisconnectReason::Replaced => 7,
+        DisconnectReason::Replaced => REPLACED,
     }
 }
 
@@ -538,7 +543,7 @@ fn reason_of(code: u8) -> DisconnectReason {
         1 => DisconnectReason::Timeout,
         3 => DisconnectReason::Rejected,
         4 => DisconnectReason::Kicked,
-        7 => DisconnectReason::Replaced,
+        REPLACED => DisconnectReason::Replaced,
         _ => DisconnectReason::Error,
     }
 }
@@ -548,5 +553,32 @@ fn id_len(side: Side) -> usize {
     match side {
         Side::Client => 0,
         Side::Server => 8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The codes are those of PROTOCOL B5, and who reads one back learns what its sender's application would be told.
+    #[test]
+    fn every_reason_has_its_code() {
+        let reasons = [
+            (0, DisconnectReason::Graceful),
+            (1, DisconnectReason::Timeout),
+            (2, DisconnectReason::Error),
+            (3, DisconnectReason::Rejected),
+            (4, DisconnectReason::Kicked),
+            (7, DisconnectReason::Replaced),
+        ];
+        for (code, reason) in reasons {
+            assert_eq!((reason_code(reason, None), reason_of(code)), (code, reason));
+        }
+        let fault = |error| reason_code(DisconnectReason::Error, Fault::of(&error));
+        assert_eq!(fault(ConnectionError::Protocol(String::new())), 5);
+        assert_eq!(fault(ConnectionError::Exhausted("keys")), 6);
+        assert_eq!(fault(ConnectionError::ServerMemory { held: 1 }), 6);
+        assert_eq!(fault(ConnectionError::MaxRetransmits(1)), 2);
+        assert!((5..=6).chain(8..=255).all(|code| reason_of(code) == DisconnectReason::Error));
     }
 }

@@ -75,6 +75,9 @@ impl<C: Cipher> Extended<C> {
                     OpenError::Replayed { .. } => common.counters.replayed += 1,
                     _ => common.counters.forged += 1,
                 }
+                if matches!(error, OpenError::LimitReached { .. }) {
+                    common.give_up_keys(now, env);
+                }
                 Receipt::NotOpened(datagram)
             }
         }
@@ -181,7 +184,7 @@ impl<C: Cipher> Extended<C> {
                 Frame::Connected { .. } if matches!(self.ids, Ids::Given(_)) => {}
                 Frame::Disconnect(end) => {
                     let reason = super::reason_of(end.reason);
-                    self.told = Farewell { code: end.code, text: end.message.to_owned(), violation: false };
+                    self.told = Farewell { code: end.code, text: end.message.to_owned(), fault: None };
                     self.leaving = Some(reason);
                     // it is acknowledged once, though it elicits nothing
                     held.eliciting = true;

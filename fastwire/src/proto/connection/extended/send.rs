@@ -487,6 +487,6 @@ fn disconnect<C, G>(common: &Common<C, G>) -> Disconnect<'_> {
         end -= 1;
     }
     let message = farewell.text.get(..end).unwrap_or_default();
-    let reason = if farewell.violation { super::PROTOCOL_ERROR } else { super::reason_code(reason) };
+    let reason = super::reason_code(reason, farewell.fault);
     Disconnect { reason, code: farewell.code, message }
 }
