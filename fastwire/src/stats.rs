@@ -120,6 +120,8 @@ pub struct EndpointStats {
     pub rejected: u64,
     /// Pending handshakes dropped for age or number.
     pub handshakes_expired: u64,
+    /// Clients: CONNECTEDs that came when another handshake had won, and were answered with DISCONNECT.
+    pub handshakes_dismissed: u64,
     /// X25519 key agreements done.
     pub key_agreements: u64,
     /// Key agreements refused because the budget was used up.

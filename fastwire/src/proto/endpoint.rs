@@ -19,6 +19,7 @@ use super::deadlines::Deadlines;
 use super::ended::{Ended, Graveyard};
 use super::entropy::Entropy;
 use super::handshake::client::{HandshakeDatagram, SocketRequest};
+use super::handshake::extended::late::Late;
 use super::memory::Memory;
 use super::router::Router;
 use super::shared::Compressions;
@@ -57,6 +58,8 @@ pub struct Endpoint<C, Z, G> {
     pub(super) home: SocketId,
     /// The next socket a client opens.
     pub(super) next_socket: u32,
+    /// Handshakes of a client that did not win.
+    pub(super) late: Late,
     /// What hides handshakes, where that is configured.
     pub(super) veil: Option<Veil>,
     pub(super) deadlines: Deadlines,
@@ -143,6 +146,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             router: None,
             home: SocketId::PRIMARY,
             next_socket: 1,
+            late: Late::default(),
             deadlines: Deadlines::default(),
             ready: VecDeque::new(),
             deliverable: VecDeque::new(),
@@ -361,6 +365,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                         router.ids.remove(&cid);
                     }
                 }
+                Change::Late(losers) => self.late.add(losers, self.clock.now()),
                 Change::SocketDone(socket) => self.socket_requests.push_back(SocketRequest::Close { socket }),
             }
         }

@@ -332,6 +332,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 None => return,
             }
         };
+        let keys = (self.config.counters.packet, &self.parts.suites, self.config.extended.veil.as_deref());
+        if let Some(farewell) = self.late.dismiss(&datagram, (meta.socket, meta.remote), keys, now) {
+            self.stats.handshakes_dismissed += 1;
+            return self.answer(farewell);
+        }
         let ids: smallvec::SmallVec<[ConnectionId; 2]> = self.connections.ids().collect();
         for &id in &ids {
             let Some(connection) = self.connections.get(id) else { continue };

@@ -91,8 +91,7 @@ impl Veil {
     /// The id before a veiled client's packet.
     pub(crate) fn id_of(&self, datagram: &[u8]) -> Option<[u8; 8]> {
         let (mut id, rest) = datagram.split_first_chunk::<8>().map(|(id, rest)| (*id, rest))?;
-        let sample = rest.get(PN_LEN..)?.first_chunk()?;
-        id.iter_mut().zip(self.keys.id_mask(sample)).for_each(|(byte, mask)| *byte ^= mask);
+        mask(&self.keys, &mut id, rest)?;
         Some(id)
     }
 
@@ -113,6 +112,21 @@ impl Veil {
         }
         !self.seen[1].contains(&nonce) && self.seen[0].insert(nonce)
     }
+}
+
+/// Hides the id before a client's sealed packet, or shows it again (PROTOCOL B7).
+pub(crate) fn mask_id(keys: &VeilKeys, packet: &mut [u8]) {
+    if let Some((id, rest)) = packet.split_first_chunk_mut() {
+        // a sealed packet holds a tag: it is long enough
+        let _ = mask(keys, id, rest);
+    }
+}
+
+/// `rest`: what follows the id. `None`: it is too short for a packet.
+fn mask(keys: &VeilKeys, id: &mut [u8; 8], rest: &[u8]) -> Option<()> {
+    let sample = rest.get(PN_LEN..)?.first_chunk()?;
+    id.iter_mut().zip(keys.id_mask(sample)).for_each(|(byte, mask)| *byte ^= mask);
+    Some(())
 }
 
 fn is_connect(datagram: &[u8]) -> bool {

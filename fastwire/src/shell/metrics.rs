@@ -34,6 +34,7 @@ pub(super) fn show(endpoint: &str, health: &ServerHealth) {
             connects_refused,
             rejected,
             handshakes_expired,
+            handshakes_dismissed,
             key_agreements,
             key_agreements_refused,
             responses_received,

@@ -17,6 +17,7 @@ use crate::config::CommonConfig;
 use crate::observe::{Observed, Observer};
 use crate::proto::Side;
 use crate::proto::handshake::client::{ClientHandshake, HandshakeDatagram};
+use crate::proto::handshake::extended::late::Losers;
 use crate::proto::id_map::IdMap;
 use crate::transport::SocketId;
 use crate::{ConnectionError, ConnectionState, DisconnectReason};
@@ -33,6 +34,8 @@ pub(crate) enum Change {
     Moved { from: SocketAddr },
     /// A datagram that cannot wait for the connection's next transmit.
     Datagram(HandshakeDatagram),
+    /// A handshake of the extended profile did not win; its server may not know yet.
+    Late(Losers),
     /// A local socket is no longer needed.
     SocketDone(SocketId),
     /// The connection is found under this id from now on (extended profile, server).
@@ -222,13 +225,14 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
         let Some(mut handshake) = self.handshake.take() else { return };
         let told = handshake.dismiss_losers(won);
         for socket in handshake.sockets().filter(|socket| *socket != won) {
-            if told.iter().any(|datagram| datagram.socket == socket) {
+            if told.iter().any(|datagram| datagram.socket == socket) || handshake.awaits_on(socket) {
                 self.retiring.push((socket, now + linger));
             } else {
                 env.changes.push(Change::SocketDone(socket));
             }
         }
         self.dismissals = told;
+        env.changes.extend(handshake.take_losers().map(Change::Late));
     }
 
     /// Tells the observer, if there is one.

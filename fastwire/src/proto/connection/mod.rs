@@ -51,6 +51,7 @@ use crate::{ConnectionError, ConnectionState, ConnectionStats, DisconnectReason,
 
 pub(crate) use self::base::opens;
 pub(crate) use self::common::{Change, Common, Env, Farewell};
+pub(super) use self::extended::REPLACED;
 pub use self::extended::ServerTime;
 use super::handshake::BareControl;
 use super::handshake::extended::COOKIE_LIFETIME;

@@ -17,6 +17,7 @@ use fastwire_wire::{
 };
 
 use super::extended::client::{Answers, ExtendedChallenge, NotAnswered, Won};
+use super::extended::late::Losers;
 use super::offer::{Offer, bare};
 use crate::ConnectError;
 use crate::config::CommonConfig;
@@ -265,6 +266,11 @@ impl<C: Cipher> ClientHandshake<C> {
         self.attempts.iter().filter(|attempt| attempt.is_on(path)).count()
     }
 
+    /// An extended CHALLENGE was answered over this socket.
+    pub(crate) fn awaits_on(&self, socket: SocketId) -> bool {
+        self.attempts.iter().any(|attempt| attempt.socket == socket && !attempt.answers.is_empty())
+    }
+
     /// An extended CHALLENGE was answered.
     fn is_answered(&self) -> bool {
         self.attempts.iter().any(|attempt| !attempt.answers.is_empty())
@@ -412,6 +418,12 @@ impl<C: Cipher> ClientHandshake<C> {
     pub(crate) fn dismiss_losers(&mut self, won: SocketId) -> Vec<HandshakeDatagram> {
         let losers = self.candidates.drain(..).filter(|candidate| candidate.socket != won);
         losers.filter_map(dismissal).collect()
+    }
+
+    /// The extended answers that did not win: the server may take one for a connection yet.
+    pub(crate) fn take_losers(&mut self) -> impl Iterator<Item = Losers> + '_ {
+        let answered = self.attempts.drain(..).filter(|attempt| !attempt.answers.is_empty());
+        answered.map(|attempt| Losers { path: (attempt.socket, attempt.remote), answers: attempt.answers })
     }
 
     /// Notes a refusal. Anybody can forge one, so it counts only if no valid CHALLENGE comes within a grace

@@ -4,6 +4,7 @@ mod acknowledging;
 mod clock;
 mod handshakes;
 mod ids;
+mod losing;
 mod moving;
 mod packing;
 mod receipts;

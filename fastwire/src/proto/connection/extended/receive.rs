@@ -17,7 +17,7 @@ use crate::proto::connection::Receipt;
 use crate::proto::connection::common::{Change, Common, Env, Farewell};
 use crate::proto::handshake::extended::CONNECTED_PREFIX;
 use crate::transport::RecvMeta;
-use crate::{ConnectionError, ConnectionState, Profile};
+use crate::{ConnectionError, ConnectionState, DisconnectReason, Profile};
 
 /// An ACK covers 1024 numbers: a wake that brings more packets than this is acknowledged while it lasts (PROTOCOL B5).
 const MAX_UNACKNOWLEDGED: u32 = 512;
@@ -114,6 +114,10 @@ impl<C: Cipher> Extended<C> {
             let packet = PacketView::Extended { number: opened.number, frames: plain };
             Observed::PacketReceived { packet, bytes: opened.bytes as usize }
         });
+        if common.state == ConnectionState::Connecting && is_replaced(plain) {
+            // It goes on with another handshake of its own, and the application never hears of this one.
+            return common.end(DisconnectReason::Replaced, env);
+        }
         if common.state == ConnectionState::Connecting && !self.awaits_verdict {
             common.establish(Profile::Extended, now, env);
             self.issue_ids(env);
@@ -327,6 +331,12 @@ impl<C: Cipher> Extended<C> {
             }
         }
     }
+}
+
+/// Whether a client's packet does nothing but give up a handshake for another one (PROTOCOL B2).
+fn is_replaced(plain: &[u8]) -> bool {
+    let first = Frames::new(plain).ok().and_then(|mut frames| frames.next());
+    matches!(first, Some(Ok(Frame::Disconnect(end))) if end.reason == super::REPLACED)
 }
 
 /// A part of a datagram, for which the rest is given up: no further owner of its memory is counted in.

@@ -16,6 +16,7 @@ use crate::proto::connection::common::{Common, Env};
 use crate::proto::handshake::client::HandshakeDatagram;
 use crate::proto::handshake::extended::connected_prefix;
 use crate::proto::transmit::{Route, TransmitBuf};
+use crate::proto::veil::mask_id;
 use crate::{ConnectionError, ConnectionState, DisconnectReason};
 
 /// A packet smaller than this is not worth an unproved address's allowance.
@@ -288,10 +289,8 @@ impl<C: Cipher> Extended<C> {
             self.channels.abandon_packet();
             return Err(Exhausted);
         };
-        if let (Some(veil), Some((id, rest))) = (&self.veil, packet.split_at_mut_checked(id_len))
-            && let Some(sample) = rest.get(PN_LEN..).and_then(|rest| rest.first_chunk())
-        {
-            id.iter_mut().zip(veil.id_mask(sample)).for_each(|(byte, mask)| *byte ^= mask);
+        if let Some(veil) = self.veil.as_ref().filter(|_| id_len > 0) {
+            mask_id(veil, packet);
         }
         buf.close_datagram(len);
         self.channels.packet_sent(number, len, now);

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use fastwire_compress::Method;
-use fastwire_crypto::extended::{COOKIE_LEN, ShortOpener};
+use fastwire_crypto::extended::{COOKIE_LEN, ExtendedKeys, ShortOpener, ShortSealer, VeilKeys};
 use fastwire_crypto::{
     Cipher, CipherSuite, CipherSuites, HandshakeKeys, KeyAgreement as _, PublicKey, TAG_LEN, Transcript,
 };
 use fastwire_wire::extended::{ChallengeTrailer, EXTENDED_VERSION, Frame, Frames, Params, Response};
 use fastwire_wire::{CONTROL_PREFIX, Challenge, Control, ControlType, Features, PROTOCOL_VERSION};
 
+use super::late::farewell;
 use super::{Agreed, CONNECTED_PREFIX, COOKIE_LIFETIME};
 use crate::config::CommonConfig;
 use crate::proto::handshake::client::{Repeats, our_compression};
@@ -60,6 +61,8 @@ pub(crate) struct Answer {
     server_key: [u8; 32],
     compression: Method,
     pub(crate) response: Vec<u8>,
+    /// What a connection that came of it, too late, was told.
+    farewell: Option<Vec<u8>>,
     pub(crate) repeats: Repeats,
     pub(crate) since: Instant,
     rtt: Option<Duration>,
@@ -137,6 +140,39 @@ impl Answers {
         first: u32,
         suites: &Arc<dyn CipherSuites<Cipher = C>>,
     ) -> Option<Opened<C>> {
+        let found = self.find(datagram, first, suites)?;
+        let answer = self.list.swap_remove(found.index);
+        *datagram = found.datagram;
+        let agreed = answer.agreed(found.keys, found.server_random, found.params, found.cid);
+        Some(Opened { agreed, opener: found.opener, range: found.range, number: found.number })
+    }
+
+    /// The farewell to a connection that came of one of these answers too late, if `datagram` is its CONNECTED. It is sealed once
+    /// and resent byte for byte: no nonce serves twice.
+    pub(super) fn dismiss<C: Cipher>(
+        &mut self,
+        datagram: &BytesMut,
+        first: u32,
+        suites: &Arc<dyn CipherSuites<Cipher = C>>,
+        veil: Option<&VeilKeys>,
+    ) -> Option<Vec<u8>> {
+        let found = self.find(datagram, first, suites)?;
+        let answer = self.list.get_mut(found.index)?;
+        if answer.farewell.is_none() {
+            let (c2s, _, _) = found.keys.split();
+            let sealer = ShortSealer::starting_at(first.into(), c2s, Arc::clone(suites)).ok()?;
+            answer.farewell = farewell(sealer, found.cid, veil);
+        }
+        answer.farewell.clone()
+    }
+
+    /// Opens a copy of a CONNECTED datagram under the keys of any answer.
+    fn find<C: Cipher>(
+        &self,
+        datagram: &BytesMut,
+        first: u32,
+        suites: &Arc<dyn CipherSuites<Cipher = C>>,
+    ) -> Option<Found<C>> {
         let server_random = *datagram.get(CONTROL_PREFIX.len() + 1..CONNECTED_PREFIX)?.first_chunk()?;
         for index in 0..self.list.len() {
             let answer = self.list.get(index)?;
@@ -150,13 +186,25 @@ impl Answers {
             let range = CONNECTED_PREFIX + opened.range.start..CONNECTED_PREFIX + opened.range.end;
             let first = copy.get(range.clone()).and_then(|bytes| Frames::new(bytes).ok()?.next());
             let Some(Ok(Frame::Connected { params, cid })) = first else { continue };
-            let answer = self.list.swap_remove(index);
-            let agreed = answer.agreed(keys, server_random, params, cid);
-            *datagram = copy;
-            return Some(Opened { agreed, opener, range, number: opened.number });
+            let (datagram, number) = (copy, opened.number);
+            return Some(Found { index, keys, server_random, opener, range, number, params, cid, datagram });
         }
         None
     }
+}
+
+/// The answer under whose keys a CONNECTED opened, and what was in it.
+struct Found<C> {
+    index: usize,
+    keys: ExtendedKeys,
+    server_random: [u8; 16],
+    opener: ShortOpener<C>,
+    range: Range<usize>,
+    number: u64,
+    params: Params,
+    cid: [u8; 8],
+    /// Opened in place.
+    datagram: BytesMut,
 }
 
 /// A CONNECTED that opened.
@@ -188,13 +236,7 @@ impl<C> Opened<C> {
 }
 
 impl Answer {
-    fn agreed(
-        self,
-        keys: fastwire_crypto::extended::ExtendedKeys,
-        server_random: [u8; 16],
-        peer: Params,
-        cid: [u8; 8],
-    ) -> Agreed {
+    fn agreed(self, keys: ExtendedKeys, server_random: [u8; 16], peer: Params, cid: [u8; 8]) -> Agreed {
         Agreed {
             suite: self.suite,
             keys,
@@ -251,6 +293,7 @@ fn respond<C: Cipher>(
         server_key,
         compression: if same { our_compression(config) } else { UNCOMPRESSED },
         response,
+        farewell: None,
         repeats: Repeats::new(now),
         since: now,
         rtt,

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod cookies;
+pub(crate) mod late;
 pub(crate) mod server;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod attacks;
+mod losers;
 mod refusals;
 mod repeats;
 mod vectors;
