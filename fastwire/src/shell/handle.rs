@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::link::{Command, Hub, Link, Order, Pending};
+use crate::crypto::PublicKey;
+use crate::reliability::extended::Undelivered;
 use crate::transport::ChunkPool;
 use crate::{
     ConfigError, ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Payload, Profile,
@@ -114,6 +116,22 @@ impl ConnectionHandle {
     /// Why the connection ended; `None` while it lives.
     pub fn disconnect_reason(&self) -> Option<DisconnectReason> {
         self.link.snapshot().reason
+    }
+
+    /// The server's identity key, pinned or learned; `None` in the base profile.
+    pub fn server_key(&self) -> Option<PublicKey> {
+        self.link.snapshot().server_key
+    }
+
+    /// Once it is over: the code and text that the peer closed with.
+    pub fn farewell(&self) -> Option<(u16, String)> {
+        self.link.snapshot().farewell()
+    }
+
+    /// Once it is over: the reliable messages that were not wholly acknowledged, oldest first on each channel. Extended profile;
+    /// what still waited in this handle's own queue never had a number and is not among them.
+    pub fn undelivered(&self) -> Vec<Undelivered> {
+        self.link.snapshot().undelivered()
     }
 }
 

@@ -14,14 +14,15 @@ use bytes::Bytes;
 
 #[cfg(feature = "tokio")]
 use super::asynchronous::{Inbox, Streams};
+use super::snapshot::{Last, Snapshot};
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
 use crate::proto::Endpoint;
 use crate::reliability::{ChannelLayout, StreamOpener};
 use crate::{
-    ConnectionId, ConnectionState, ConnectionStats, DisconnectReason, Limits, MessageFate, Profile, Receipt,
-    ReceiptId, Refusal, SendError, SendOptions, ServerHealth, ServerInfo,
+    ConnectionId, ConnectionState, DisconnectReason, Limits, MessageFate, Profile, Receipt, ReceiptId,
+    Refusal, SendError, SendOptions, ServerHealth, ServerInfo,
 };
 
 /// Orders for the endpoint itself (bans, rebinds) that may wait.
@@ -204,7 +205,7 @@ impl Hub {
         let link = self.links.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         let Some(link) = link else { return Vec::new() };
         link.renew(endpoint);
-        link.end(reason)
+        link.end(reason, Last::of(id, endpoint))
     }
 
     /// Renews what handles see of one connection.
@@ -277,7 +278,7 @@ impl Hub {
         self.closed.store(true, Ordering::Release);
         let links = std::mem::take(&mut *self.links.write().unwrap_or_else(PoisonError::into_inner));
         for link in links.values() {
-            drop(link.end(None));
+            drop(link.end(None, Last::default()));
         }
         lock(&self.listed).clear();
         *lock(&self.current) = None;
@@ -332,14 +333,6 @@ impl Queue {
     }
 }
 
-/// What a handle can tell about its connection.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Snapshot {
-    pub(crate) remote: Option<SocketAddr>,
-    pub(crate) stats: ConnectionStats,
-    pub(crate) reason: Option<DisconnectReason>,
-}
-
 impl Link {
     fn new(id: ConnectionId, hub: Arc<Hub>) -> Self {
         Self {
@@ -375,7 +368,7 @@ impl Link {
         Duration::from_nanos(self.rtt_nanos.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         lock(&self.snapshot).clone()
     }
 
@@ -541,6 +534,7 @@ impl Link {
             let mut snapshot = lock(&self.snapshot);
             snapshot.remote = endpoint.remote_addr(self.id);
             snapshot.stats = stats;
+            snapshot.server_key = snapshot.server_key.or_else(|| endpoint.server_key(self.id));
         }
         // A handle that has said farewell is ahead of the pump.
         if state != ConnectionState::Disconnected && self.state() != ConnectionState::Disconnecting {
@@ -548,8 +542,10 @@ impl Link {
         }
     }
 
-    fn end(&self, reason: Option<DisconnectReason>) -> Vec<Receipt> {
-        lock(&self.snapshot).reason = reason;
+    fn end(&self, reason: Option<DisconnectReason>, last: Last) -> Vec<Receipt> {
+        let mut snapshot = lock(&self.snapshot);
+        (snapshot.reason, snapshot.last) = (reason, Some(Arc::new(last)));
+        drop(snapshot);
         self.state.store(state_to_u8(ConnectionState::Disconnected), Ordering::Release);
         let mut queue = lock(&self.queue);
         queue.drop_messages();

@@ -17,6 +17,7 @@ mod report;
 mod resolve;
 mod server;
 mod shards;
+mod snapshot;
 mod thread;
 mod turn;
 

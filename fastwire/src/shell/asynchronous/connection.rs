@@ -11,6 +11,8 @@ use bytes::Bytes;
 
 use super::FastwireStream;
 use super::inbox::Taken;
+use crate::crypto::PublicKey;
+use crate::reliability::extended::Undelivered;
 use crate::shell::handle::own;
 use crate::shell::link::{Command, Link, Order, Pending};
 use crate::{
@@ -240,6 +242,22 @@ impl Sender {
     /// over.
     pub fn stats(&self) -> ConnectionStats {
         self.held.link.snapshot().stats
+    }
+
+    /// The server's identity key, pinned or learned; `None` in the base profile.
+    pub fn server_key(&self) -> Option<PublicKey> {
+        self.held.link.snapshot().server_key
+    }
+
+    /// Once it is over: the code and text that the peer closed with.
+    pub fn farewell(&self) -> Option<(u16, String)> {
+        self.held.link.snapshot().farewell()
+    }
+
+    /// Once it is over: the reliable messages that were not wholly acknowledged, oldest first on each channel. Extended profile;
+    /// what still waited in the queue of tasks never had a number and is not among them.
+    pub fn undelivered(&self) -> Vec<Undelivered> {
+        self.held.link.snapshot().undelivered()
     }
 }
 

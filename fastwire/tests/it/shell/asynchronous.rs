@@ -263,6 +263,31 @@ async fn receipts_come_to_tasks() {
     }
 }
 
+/// What the end of a connection leaves behind can be asked for afterwards: what the peer said, and what it never got.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_over_still_tells_how_it_ended() {
+    for profile in PROFILES {
+        let (mut server, client) = configs(profile);
+        server.limits.inbox_messages = 8;
+        let (_server, ours, theirs) = pair_with(&server, &client).await;
+        let extended = profile == Profile::Extended;
+        assert_eq!(ours.server_key().is_some(), extended);
+        assert_eq!(ours.server_key(), theirs.server_key());
+        assert_eq!((ours.farewell(), ours.undelivered().len()), (None, 0));
+        // Nobody reads: most of it never arrives.
+        for _ in 0..5 {
+            while ours.try_send([7; 16_384], 0).is_ok() {}
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        theirs.kick("enough");
+        assert_eq!(ours.closed().await, Some(kicked_as_seen(profile)));
+        let said = extended.then(|| (0, "enough".to_owned()));
+        assert_eq!(ours.farewell().filter(|said| *said != (0, String::new())), said);
+        assert_eq!(!ours.undelivered().is_empty(), extended);
+        assert!(ours.undelivered().iter().all(|message| message.len == 16_384));
+    }
+}
+
 /// An asking client's endpoint, on its own address.
 fn asking(network: &MemoryNetwork, auth: &'static str, number: u8) -> AsyncClient {
     let mut config = configs(Profile::Extended).1;

@@ -363,3 +363,29 @@ async fn a_program_for_tcp_runs_over_real_sockets() {
     }
     serving.await.unwrap();
 }
+
+/// A listener whose application is asked gives out the streams of those it lets in, and refuses the rest.
+#[tokio::test]
+async fn a_listener_can_be_asked_whom_to_let_in() {
+    let mut config = FastwireListener::config();
+    config.authorize = true;
+    let listener = FastwireListener::bind_with(config, "127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = std::sync::Arc::new(listener);
+    let door = std::sync::Arc::clone(&listener);
+    tokio::spawn(async move {
+        while let Some(request) = door.next_request().await {
+            let known = request.client_auth() == "a friend";
+            assert!(if known { request.accept() } else { request.refuse() });
+        }
+    });
+    let come_as = async |auth: &'static str| {
+        let mut config = ClientConfig::default();
+        (config.auth, config.auth_to_anyone) = (auth.into(), true);
+        FastwireStream::connect_with(config, address).await
+    };
+    assert_eq!(come_as("a stranger").await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    let stream = come_as("a friend").await.unwrap();
+    tokio::spawn(async move { echo_once(listener.accept().await.unwrap().0).await });
+    call(stream, 1).await;
+}

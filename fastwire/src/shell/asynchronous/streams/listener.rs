@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::net::ToSocketAddrs;
 
 use super::FastwireStream;
-use crate::asynchronous::AsyncServer;
 use crate::asynchronous::connection::AsyncConnection;
 use crate::asynchronous::server::look_up;
+use crate::asynchronous::{AsyncServer, ConnectRequest};
 use crate::reliability::{ChannelLayout, StreamOpener};
 use crate::{
     Client, ClientConfig, ClientProfile, ConnectError, Server, ServerConfig, ServerProfile, StartError,
@@ -110,6 +110,14 @@ impl FastwireListener {
                 return Ok((stream, address));
             }
         }
+    }
+
+    /// The next client that asks to be let in, where [`authorize`](ServerConfig::authorize) is set: see
+    /// [`AsyncServer::next_request`]. `None` when the listener has stopped.
+    ///
+    /// Cancellation-safe: a request is taken only when this returns.
+    pub async fn next_request(&self) -> Option<ConnectRequest> {
+        self.server.next_request().await
     }
 
     /// The address it listens on.
