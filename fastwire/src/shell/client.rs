@@ -19,8 +19,8 @@ use crate::crypto::{Aead, Cipher};
 use crate::proto::{Endpoint, RebindError, ServerTime};
 use crate::transport::{Readiness, Transport, UdpTransport};
 use crate::{
-    ConnectError, ConnectionId, ConnectionState, ConnectionStats, Event, Payload, Receipt, ReceiptId,
-    SendError, SendOptions,
+    ConnectError, ConnectionId, ConnectionState, ConnectionStats, Event, Payload, ReceiptId, SendError,
+    SendOptions,
 };
 
 /// A client: one connection at a time. Its owner drives it, once a frame, with [`tick`](Self::tick) or with
@@ -103,11 +103,16 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Client<T, 
     /// One turn with callbacks: receives, tells `handler` what happened, sends. `now` is a monotonic time; what
     /// jumps does no harm.
     pub fn tick<H: Handler + ?Sized>(&mut self, now: Instant, handler: &mut H) {
-        let mut handler = Following { handler, connection: &mut self.connection };
         while let Some(event) = self.early.pop_front() {
-            dispatch(&mut handler, &mut self.pump, &event);
+            dispatch(handler, &mut self.pump, &event);
         }
-        self.pump.tick(now, &mut handler);
+        let newest = &mut self.connection;
+        self.pump.tick_telling(now, |pump, event| {
+            if let Event::Connected { connection } = event {
+                *newest = Some(connection);
+            }
+            dispatch(handler, pump, &event);
+        });
     }
 
     /// First half of a turn with events: takes what has arrived and does what is due. Then look at
@@ -301,38 +306,5 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> fmt::Debug
             .field("connection", &self.connection)
             .field("state", &self.state())
             .finish_non_exhaustive()
-    }
-}
-
-/// Passes everything on and notes which connection is the newest.
-struct Following<'a, H: ?Sized> {
-    handler: &'a mut H,
-    connection: &'a mut Option<ConnectionId>,
-}
-
-impl<H: Handler + ?Sized> Handler for Following<'_, H> {
-    fn on_receipt(&mut self, peer: &mut Peer<'_>, receipt: &Receipt) {
-        self.handler.on_receipt(peer, receipt);
-    }
-
-    fn on_connect(&mut self, peer: &mut Peer<'_>) {
-        *self.connection = Some(peer.id());
-        self.handler.on_connect(peer);
-    }
-
-    fn on_disconnect(&mut self, peer: &mut Peer<'_>, reason: crate::DisconnectReason) {
-        self.handler.on_disconnect(peer, reason);
-    }
-
-    fn on_message(&mut self, peer: &mut Peer<'_>, data: &[u8], channel: u8) {
-        self.handler.on_message(peer, data, channel);
-    }
-
-    fn on_error(&mut self, peer: &mut Peer<'_>, error: &crate::ConnectionError) {
-        self.handler.on_error(peer, error);
-    }
-
-    fn on_connect_failed(&mut self, connection: ConnectionId, error: &ConnectError) {
-        self.handler.on_connect_failed(connection, error);
     }
 }

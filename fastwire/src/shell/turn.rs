@@ -88,16 +88,21 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     /// A whole turn with callbacks. Events are told batch by batch, so that what one batch brought need not
     /// wait in the receive budget for the next.
     pub(super) fn tick<H: Handler + ?Sized>(&mut self, now: Instant, handler: &mut H) {
+        self.tick_telling(now, |pump, event| dispatch(handler, pump, &event));
+    }
+
+    /// The same for whoever looks at events before a handler does.
+    pub(super) fn tick_telling(&mut self, now: Instant, mut tell: impl FnMut(&mut Self, Event)) {
         self.set_greedy(true);
         for _ in 0..MAX_BATCHES {
             let received = self.receive(now);
-            self.tell_all(handler);
+            self.deliver_all(&mut tell);
             if received == 0 || self.is_drained() {
                 break;
             }
         }
         self.handle_timeout(now);
-        self.tell_all(handler);
+        self.deliver_all(&mut tell);
         self.flush_all(now);
     }
 
@@ -118,13 +123,6 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         self.take_orders();
         self.flush(now, usize::MAX);
         self.renew(now);
-    }
-
-    /// Tells a handler all there is to tell.
-    pub(super) fn tell_all<H: Handler + ?Sized>(&mut self, handler: &mut H) {
-        while let Some(event) = self.poll_event() {
-            dispatch(handler, self, &event);
-        }
     }
 
     /// What a thread does each time it wakes up. Whatever has arrived is told and answered within.

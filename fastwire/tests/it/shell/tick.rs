@@ -518,3 +518,57 @@ fn stopping_waits_for_the_last_goodbye() {
     assert_eq!(heard.0[2..], ["disconnect Ada! closed 1"]);
     client.stop().unwrap();
 }
+
+/// Streams as a handler hears of them.
+#[derive(Default)]
+struct Heard {
+    connected: bool,
+    finished: Vec<u8>,
+    broken: Vec<(u8, u16)>,
+}
+
+impl Handler for Heard {
+    fn on_connect(&mut self, peer: &mut Peer<'_>) {
+        self.connected = true;
+        // Behind the default layout: 4 and 5 are opened by the client, 6 and 7 by the server.
+        for channel in 4..8 {
+            let _ = peer.write_stream(channel, "and ").and_then(|()| peer.write_stream(channel, "end"));
+        }
+        let _ = (peer.finish_stream(4), peer.finish_stream(6));
+        let _ = (peer.reset_stream(5, 9), peer.reset_stream(7, 9));
+    }
+
+    fn on_stream_finished(&mut self, _: &mut Peer<'_>, channel: u8) {
+        self.finished.push(channel);
+    }
+
+    fn on_stream_reset(&mut self, _: &mut Peer<'_>, channel: u8, code: u16) {
+        self.broken.push((channel, code));
+    }
+}
+
+/// A client that ticks is told as much as a server that ticks.
+#[test]
+fn both_handlers_hear_of_streams_that_end() {
+    let (mut server, mut client) = configs(Profile::Extended);
+    server.channel_layout = fastwire::reliability::ChannelLayout::with_streams(2, 2).unwrap();
+    client.channel_layout = server.channel_layout.clone();
+    let network = MemoryNetwork::new();
+    let mut server = server_on(&network, &server);
+    let mut client = client_on(&network, &client, 1);
+    let (mut at_server, mut at_client) = (Heard::default(), Heard::default());
+    let start = Instant::now();
+    for turn in 1..400 {
+        client.tick(start + STEP * turn, &mut at_client);
+        server.tick(start + STEP * turn, &mut at_server);
+    }
+    for heard in [at_server, at_client] {
+        assert!(heard.connected);
+        assert!(heard.finished.contains(&4) || heard.finished.contains(&6), "{:?}", heard.finished);
+        assert!(
+            heard.broken.iter().any(|(channel, code)| [5, 7].contains(channel) && *code == 9),
+            "{:?}",
+            heard.broken
+        );
+    }
+}
