@@ -13,6 +13,7 @@ mod names;
 #[cfg(feature = "tokio")]
 mod net;
 mod network;
+mod peer;
 mod recorded;
 mod sessions;
 mod traces;
