@@ -25,11 +25,17 @@ impl Kcp {
             una: self.inbox.next(),
             len: 0,
         };
+        // A window told says up to where all has arrived, and is no sample of the round trip.
+        self.owes_window |= self.answer_again.take_if(|at| *at <= self.now).is_some();
+        let answers = !self.acks.is_empty();
         let mut packer = Packer::new(output, self.config.mtu);
         self.flush_acks(&mut header, &mut packer);
         self.flush_probes(&mut header, &mut packer);
         self.flush_data(header, &mut packer);
         packer.finish();
+        if packer.datagrams > 0 && !answers {
+            self.answer_again = None;
+        }
     }
 
     fn flush_acks<O: Output>(&mut self, header: &mut Header, packer: &mut Packer<'_, O>) {

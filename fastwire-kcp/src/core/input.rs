@@ -152,8 +152,17 @@ impl Kcp {
             }
             self.acks.push((header.sn, header.ts));
         }
+        let later = self.newest_push.is_none_or(|newest| distance(header.ts, newest) > 0);
+        if later {
+            self.newest_push = Some(header.ts);
+        }
         if !self.inbox.accept(header.sn, header.frg, data, &self.pool) {
             self.stats.repeated += 1;
+            // Sent again, not twice: the answer to it was lost, and this one may be too.
+            let covered = distance(header.sn, self.inbox.next()) < 0;
+            if later && covered && self.config.timing.rules().answers_again {
+                self.answer_again = Some(self.now + i64::from(self.config.nodelay.interval));
+            }
         }
     }
 

@@ -112,6 +112,10 @@ pub struct Kcp {
     acks: Vec<(u32, u32)>,
     /// When the oldest of them came.
     acks_since: i64,
+    /// When what came again is answered once more, unless something left before that.
+    answer_again: Option<i64>,
+    /// The newest time of a peer's transmission.
+    newest_push: Option<u32>,
     /// A WINS is owed.
     owes_window: bool,
     /// A WASK was asked for.
@@ -161,6 +165,8 @@ impl Kcp {
             inbox: Inbox::new(config.rcv_wnd),
             acks: Vec::new(),
             acks_since: 0,
+            answer_again: None,
+            newest_push: None,
             owes_window: false,
             asks_window: false,
             told_window: config.rcv_wnd,

@@ -73,7 +73,7 @@ impl Kcp {
         let wants_window = self.remote_window == 0 && self.outbox.len() > 0;
         let probe = wants_window.then(|| self.probe.due().unwrap_or(self.now));
         let resend = self.flight.next_timeout();
-        [acks, data, probe, resend].into_iter().flatten().min()
+        [acks, data, probe, resend, self.answer_again].into_iter().flatten().min()
     }
 }
 

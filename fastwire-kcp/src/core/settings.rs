@@ -178,6 +178,8 @@ pub(crate) struct Rules {
     pub(crate) timeout_clears_skips: bool,
     /// A window that grew much is told although it was never closed.
     pub(crate) tells_grown_window: bool,
+    /// What comes again although it was acknowledged is answered twice, the second time an interval later.
+    pub(crate) answers_again: bool,
     /// First wait before asking a closed window, in ms.
     pub(crate) first_probe: u32,
     /// Congestion window and threshold at the start, in segments.
@@ -212,6 +214,7 @@ static CLASSIC: Rules = Rules {
     longest_backoff: 1 << 30,
     timeout_clears_skips: false,
     tells_grown_window: false,
+    answers_again: false,
     first_probe: 7_000,
     initial_cwnd: 0,
     initial_ssthresh: 2,
@@ -234,6 +237,8 @@ static PROMPT: Rules = Rules {
     longest_backoff: 2_000,
     timeout_clears_skips: true,
     tells_grown_window: true,
+    // A peer whose timeout doubles waits twice as long for each answer that is lost.
+    answers_again: true,
     first_probe: 500,
     // RFC 6928 §2 and RFC 5681 §3.1: ten segments, and slow start until the first loss.
     initial_cwnd: 10,

@@ -130,6 +130,42 @@ fn headers(datagrams: &[Vec<u8>]) -> Vec<Header> {
     headers
 }
 
+/// A segment that comes again was not heard to be acknowledged: under prompt timing it is answered at once and once more an interval
+/// later, unless something else says the same meanwhile. A copy that the network made, or the peer, is no such sign.
+#[test]
+fn what_comes_again_is_answered_twice() {
+    let push = |ts| {
+        let header =
+            Header { conv: 7, cmd: Command::Push, frg: 0, wnd: 32, ts, sn: 0, una: 0, len: 0 }.encode();
+        header.to_vec()
+    };
+    for (timing, again, says_more) in [
+        (Timing::Prompt, true, false),
+        (Timing::Prompt, true, true),
+        (Timing::Prompt, false, false),
+        (Timing::Classic, true, false),
+    ] {
+        let nodelay = NoDelay { interval: 40, ..NoDelay::FAST3 };
+        let mut kcp = Kcp::new(7, Config { timing, nodelay, ..Config::default() });
+        update(&mut kcp, 0, 1400);
+        kcp.input(0, &push(0), Origin::Direct).unwrap();
+        update(&mut kcp, 40, 1400);
+        kcp.input(200, &push(if again { 200 } else { 0 }), Origin::Direct).unwrap();
+        let answers = headers(&update(&mut kcp, 200, 1400));
+        assert_eq!((answers.len(), answers[0].cmd, answers[0].una), (1, Command::Ack, 1));
+        if says_more {
+            kcp.send(b"x").unwrap();
+            assert_eq!(headers(&update(&mut kcp, 210, 1400))[0].una, 1);
+        }
+        assert!(update(&mut kcp, 239, 1400).is_empty() || says_more);
+        let later = headers(&update(&mut kcp, 240, 1400));
+        let expected = timing == Timing::Prompt && again && !says_more;
+        let told = later.iter().filter(|header| header.cmd == Command::Wins && header.una == 1);
+        assert_eq!(told.count(), usize::from(expected), "{timing:?} {again} {says_more}: {later:?}");
+        assert!(headers(&update(&mut kcp, 280, 1400)).iter().all(|header| header.cmd == Command::Push));
+    }
+}
+
 #[test]
 fn an_idle_session_has_no_next_event() {
     let (mut a, mut b) = prompt(Config::default());
