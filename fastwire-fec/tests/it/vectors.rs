@@ -42,5 +42,7 @@ fn parity_and_recovery_equal_the_recorded_vectors() {
         }
     }
     println!("{groups} groups encoded and recovered");
-    assert!(groups >= 10);
+    // Another directory may hold fewer.
+    let own = std::env::var_os("FASTWIRE_KCP_VECTORS").is_none_or(|directory| directory.is_empty());
+    assert!(groups >= if own { 10 } else { 1 });
 }

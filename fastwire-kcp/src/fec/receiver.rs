@@ -32,6 +32,8 @@ pub struct FecReceiver {
     tuning: bool,
     /// Tables of groups that were dropped, empty, for the next ones.
     spare: Vec<Vec<Option<Vec<u8>>>>,
+    /// Groups of which all data arrived by itself.
+    whole: u64,
     recovered: Recovered,
     pool: Pool,
 }
@@ -50,6 +52,7 @@ impl FecReceiver {
             tuner: Tuner::default(),
             tuning: false,
             spare: Vec::new(),
+            whole: 0,
             recovered: Recovered::new(),
             pool,
         })
@@ -79,6 +82,11 @@ impl FecReceiver {
     /// Number of the newest group.
     pub fn newest_group(&self) -> u32 {
         self.newest.unwrap_or(0)
+    }
+
+    /// Groups of which all data arrived, so that there was nothing to recover.
+    pub fn whole_groups(&self) -> u64 {
+        self.whole
     }
 
     /// Groups kept.
@@ -137,6 +145,7 @@ impl FecReceiver {
             return false;
         }
         let any_lost = group.shards[..self.ratio.data].iter().any(Option::is_none);
+        self.whole += u64::from(!any_lost);
         let recovered = any_lost && self.code.recover(&group.shards, &mut self.recovered).is_ok();
         empty(group, &self.pool);
         recovered

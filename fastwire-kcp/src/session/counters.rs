@@ -69,6 +69,8 @@ counters! {
     lost_segs = "LostSegs",
     /// Data segments that had arrived before.
     repeat_segs = "RepeatSegs",
+    /// Groups of error correction of which all data arrived.
+    fec_full_shard_set = "FECFullShardSet",
     /// Parity packets received.
     fec_parity_shards = "FECParityShards",
     /// Error-correction packets that made no sense.

@@ -379,6 +379,7 @@ impl Session {
             early_retrans_segs: kcp.early,
             lost_segs: kcp.lost,
             repeat_segs: kcp.repeated,
+            fec_full_shard_set: self.fec_in.as_ref().map_or(0, |fec| fec.whole_groups()),
             ..self.counters
         }
     }

@@ -1,6 +1,6 @@
 //! Recorded kcp-go sessions: each side's datagrams, fed to a session here, deliver what was written there.
 
-use crate::recorded::session_crypt;
+use crate::recorded::{is_own_copy, session_crypt};
 use fastwire_kcp::core::{Config, NoDelay, Pool};
 use fastwire_kcp::fec::{FecPacket, FecRatio, FecSender, PacketKind};
 use fastwire_kcp::session::{Session, SessionConfig, TransmitBuf};
@@ -93,8 +93,8 @@ fn play(recorded: &Recorded<'_>, role: &str, dir: &str, peer: &str) {
     }
     assert!(received == recorded.written_by(peer), "{at}: other bytes than {peer} wrote");
     assert_eq!(received.len(), recorded.figure(&format!("{role}_received_len")), "{at}");
-    let recorded_sizes: Vec<u64> =
-        cases(&recorded.file[format!("{role}_read_sizes")]).iter().map(number).collect();
+    let recorded_sizes = recorded.file[format!("{role}_read_sizes")].as_array();
+    let recorded_sizes: Vec<u64> = recorded_sizes.expect("a list").iter().map(number).collect();
     assert_eq!(sizes, recorded_sizes, "{at}: boundaries");
     let recorded_oob: Vec<Vec<u8>> = recorded.file[format!("{role}_oob")]
         .as_array()
@@ -102,7 +102,8 @@ fn play(recorded: &Recorded<'_>, role: &str, dir: &str, peer: &str) {
     assert_eq!(oob, recorded_oob, "{at}: out-of-band messages");
     let counters = session.counters();
     assert_eq!((counters.in_csum_errors, counters.in_errs, counters.kcp_in_errors), (0, 0, 0), "{at}");
-    assert!(!out.is_empty(), "{at}: nothing was acknowledged");
+    let arrived = !recorded.arrived(dir).is_empty();
+    assert_eq!(!out.is_empty(), arrived, "{at}: what arrived is acknowledged");
 }
 
 /// The sender here makes the parity that was recorded, times and skipped groups included.
@@ -142,5 +143,5 @@ fn vectors_of_sessions_have_the_same_parity() {
         }
     }
     println!("{parities} parity packets");
-    assert!(parities > 10);
+    assert!(parities > 10 || !is_own_copy());
 }

