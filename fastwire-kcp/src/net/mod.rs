@@ -41,5 +41,5 @@ pub use config::KcpConfig;
 pub use listener::KcpListener;
 pub use registry::MAX_DRIVERS;
 pub use snmp::{reset_snmp, snmp};
-pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use stream::KcpStream;

@@ -26,16 +26,11 @@ use tokio::net::ToSocketAddrs;
 /// Shutting down waits until the peer has acknowledged everything. Dropping the stream lets that go on in the
 /// background for the configured time.
 pub struct KcpStream {
-    core: Arc<StreamCore>,
-}
-
-/// What the halves of a stream share; the last of them to go releases the session.
-#[derive(Debug)]
-pub(super) struct StreamCore {
     handle: Arc<SessionHandle>,
 }
 
-impl Drop for StreamCore {
+/// Releases the session. Halves share one stream, which goes with the last of them.
+impl Drop for KcpStream {
     fn drop(&mut self) {
         self.handle.change(|state| state.released = true);
     }
@@ -102,7 +97,7 @@ impl KcpStream {
     }
 
     pub(super) fn from_handle(handle: Arc<SessionHandle>) -> Self {
-        Self { core: Arc::new(StreamCore { handle }) }
+        Self { handle }
     }
 
     /// The address of this end's socket.
@@ -110,7 +105,7 @@ impl KcpStream {
     /// # Errors
     /// None; the signature is `TcpStream`'s.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.core.handle.local)
+        Ok(self.handle.local)
     }
 
     /// The peer's address.
@@ -118,34 +113,34 @@ impl KcpStream {
     /// # Errors
     /// None; the signature is `TcpStream`'s.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.core.handle.peer)
+        Ok(self.handle.peer)
     }
 
     /// Conversation number.
     pub fn conv(&self) -> u32 {
-        self.core.handle.lock().session.kcp().conv()
+        self.handle.lock().session.kcp().conv()
     }
 
     /// What this session counted.
     pub fn stats(&self) -> Counters {
-        self.core.handle.lock().session.counters()
+        self.handle.lock().session.counters()
     }
 
     /// Smoothed round-trip time, zero before the first sample; its variance; the timeout of new segments.
     pub fn rtt(&self) -> (Duration, Duration, Duration) {
-        let (smoothed, variance, timeout) = self.core.handle.lock().session.kcp().rtt();
+        let (smoothed, variance, timeout) = self.handle.lock().session.kcp().rtt();
         let ms = |figure: u32| Duration::from_millis(figure.into());
         (ms(smoothed), ms(variance), ms(timeout))
     }
 
     /// Segments queued or in flight.
     pub fn waiting(&self) -> usize {
-        self.core.handle.lock().session.kcp().waiting()
+        self.handle.lock().session.kcp().waiting()
     }
 
     /// Latency settings; presets are [`NoDelay::NORMAL`] to [`NoDelay::FAST3`].
     pub fn set_nodelay(&self, nodelay: NoDelay) {
-        self.core.handle.change(|state| state.session.kcp_mut().set_nodelay(nodelay));
+        self.handle.change(|state| state.session.kcp_mut().set_nodelay(nodelay));
     }
 
     /// Size of whole datagrams, in bytes.
@@ -153,7 +148,7 @@ impl KcpStream {
     /// # Errors
     /// Kind `InvalidInput` when it leaves no room for a segment, or is over 1500.
     pub fn set_mtu(&self, mtu: usize) -> io::Result<()> {
-        self.core.handle.change(|state| state.session.set_mtu(mtu)).map_err(invalid)
+        self.handle.change(|state| state.session.set_mtu(mtu)).map_err(invalid)
     }
 
     /// Send and receive window, in segments.
@@ -161,44 +156,44 @@ impl KcpStream {
     /// # Errors
     /// Kind `InvalidInput` when one is 0 or over [`MAX_WINDOW`](crate::core::MAX_WINDOW).
     pub fn set_window(&self, send: u32, receive: u32) -> io::Result<()> {
-        let result = self.core.handle.change(|state| state.session.kcp_mut().set_window(send, receive));
+        let result = self.handle.change(|state| state.session.kcp_mut().set_window(send, receive));
         result.map_err(|error| invalid(error.into()))
     }
 
     /// Joins small writes from now on.
     pub fn set_stream(&self, on: bool) {
-        self.core.handle.change(|state| state.session.kcp_mut().set_stream(on));
+        self.handle.change(|state| state.session.kcp_mut().set_stream(on));
     }
 
     /// Whether acknowledgements leave with the batch they belong to.
     pub fn set_ack_no_delay(&self, on: bool) {
-        self.core.handle.change(|state| state.session.kcp_mut().set_ack_no_delay(on));
+        self.handle.change(|state| state.session.kcp_mut().set_ack_no_delay(on));
     }
 
     /// Whether small writes wait for the next tick.
     pub fn set_write_delay(&self, on: bool) {
-        self.core.handle.change(|state| state.session.kcp_mut().set_write_delay(on));
+        self.handle.change(|state| state.session.kcp_mut().set_write_delay(on));
     }
 
     /// Limits bursts and rate.
     pub fn set_pacing(&self, pacing: Pacing) {
-        self.core.handle.change(|state| state.session.kcp_mut().set_pacing(pacing));
+        self.handle.change(|state| state.session.kcp_mut().set_pacing(pacing));
     }
 
     /// Copies of each datagram besides the first.
     pub fn set_copies(&self, copies: u8) {
-        self.core.handle.change(|state| state.session.set_copies(copies));
+        self.handle.change(|state| state.session.set_copies(copies));
     }
 
     /// When reads begin to fail with [`TimedOut`](io::ErrorKind::TimedOut); `None` for never. A read that waits hears
     /// of the change.
     pub fn set_read_deadline(&self, deadline: Option<Instant>) {
-        self.core.handle.change(|state| state.read_deadline = deadline);
+        self.handle.change(|state| state.read_deadline = deadline);
     }
 
     /// As [`set_read_deadline`](Self::set_read_deadline), for writes and shutting down.
     pub fn set_write_deadline(&self, deadline: Option<Instant>) {
-        self.core.handle.change(|state| state.write_deadline = deadline);
+        self.handle.change(|state| state.write_deadline = deadline);
     }
 
     /// Sends an unreliable message outside the stream.
@@ -207,12 +202,12 @@ impl KcpStream {
     /// Kind `InvalidInput` without error correction, or when it does not fit in a datagram
     /// ([`max_oob`](Self::max_oob)).
     pub fn send_oob(&self, message: &[u8]) -> io::Result<()> {
-        self.core.handle.change(|state| state.session.send_oob(message)).map_err(invalid)
+        self.handle.change(|state| state.session.send_oob(message)).map_err(invalid)
     }
 
     /// Most bytes of a message outside the stream; `None` without error correction.
     pub fn max_oob(&self) -> Option<usize> {
-        self.core.handle.lock().session.max_oob()
+        self.handle.lock().session.max_oob()
     }
 
     /// The peer's next message outside the stream.
@@ -221,7 +216,7 @@ impl KcpStream {
     /// When the session has ended.
     pub async fn recv_oob(&self) -> io::Result<Vec<u8>> {
         std::future::poll_fn(|context| {
-            let mut state = self.core.handle.lock();
+            let mut state = self.handle.lock();
             if let Some(message) = state.session.recv_oob() {
                 return Poll::Ready(Ok(message));
             }
@@ -241,10 +236,10 @@ impl KcpStream {
     /// Kind `InvalidInput` when it is too long; as writing otherwise.
     pub async fn send_message(&self, message: &[u8]) -> io::Result<()> {
         std::future::poll_fn(|context| {
-            let mut state = self.core.handle.lock();
+            let mut state = self.handle.lock();
             ready!(poll_writable(&mut state, context))?;
             let sent = state.session.send_message(message);
-            self.core.handle.mark_dirty(&mut state);
+            self.handle.mark_dirty(&mut state);
             Poll::Ready(sent.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error)))
         })
         .await?;
@@ -253,17 +248,20 @@ impl KcpStream {
 
     /// Borrowed halves, to read and write at the same time.
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
-        (ReadHalf(&self.core), WriteHalf(&self.core))
+        (ReadHalf(self), WriteHalf(self))
     }
 
     /// Owned halves, for two tasks. The session ends when both are gone.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        (OwnedReadHalf(self.core.clone()), OwnedWriteHalf(self.core))
+        let shared = Arc::new(self);
+        (OwnedReadHalf(shared.clone()), OwnedWriteHalf(shared))
     }
-}
 
-impl StreamCore {
-    pub(super) fn poll_read(&self, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn read_ready(
+        &self,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -286,7 +284,7 @@ impl StreamCore {
         Poll::Pending
     }
 
-    pub(super) fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn write_ready(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = self.handle.lock();
         ready!(poll_writable(&mut state, context))?;
         let count = state.session.write(bytes);
@@ -295,7 +293,7 @@ impl StreamCore {
     }
 
     /// Ready when the peer has acknowledged everything.
-    pub(super) fn poll_shutdown(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn shutdown_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.handle.lock();
         state.shut_down = true;
         if state.session.kcp().waiting() == 0 {
@@ -353,19 +351,46 @@ pub(super) fn check_config(config: &KcpConfig) -> io::Result<()> {
 
 impl std::fmt::Debug for KcpStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KcpStream({} to {})", self.core.handle.local, self.core.handle.peer)
+        let state = self.handle.lock();
+        let kcp = state.session.kcp();
+        let (oldest, next, expected) = kcp.numbers();
+        let (congestion, remote) = kcp.windows();
+        let (queued, in_flight, readable, ahead, acks) = kcp.queues();
+        let (smoothed, variance, timeout) = kcp.rtt();
+        f.debug_struct("KcpStream")
+            .field("local", &self.handle.local)
+            .field("peer", &self.handle.peer)
+            .field("conv", &kcp.conv())
+            .field("oldest_in_flight", &oldest)
+            .field("next", &next)
+            .field("expected", &expected)
+            .field("congestion_window", &congestion)
+            .field("remote_window", &remote)
+            .field("queued", &queued)
+            .field("in_flight", &in_flight)
+            .field("readable", &readable)
+            .field("ahead", &ahead)
+            .field("acks", &acks)
+            .field("rtt_ms", &smoothed)
+            .field("rtt_variance_ms", &variance)
+            .field("timeout_ms", &timeout)
+            .field("reader_waits", &state.reader.is_some())
+            .field("writer_waits", &state.writer.is_some())
+            .field("wants_driver", &state.dirty)
+            .field("end", &state.end)
+            .finish_non_exhaustive()
     }
 }
 
 impl AsyncRead for KcpStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.core.poll_read(cx, buf)
+        self.read_ready(cx, buf)
     }
 }
 
 impl AsyncWrite for KcpStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.core.poll_write(cx, buf)
+        self.write_ready(cx, buf)
     }
 
     /// Does nothing: what was written is on its way.
@@ -374,6 +399,6 @@ impl AsyncWrite for KcpStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.core.poll_shutdown(cx)
+        self.shutdown_ready(cx)
     }
 }

@@ -4,7 +4,7 @@ use crate::exchange::{exchange, pattern};
 use fastwire_kcp::core::NoDelay;
 use fastwire_kcp::crypt::{Crypt, CryptKind};
 use fastwire_kcp::fec::FecRatio;
-use fastwire_kcp::net::{KcpConfig, KcpListener, KcpStream, MAX_DRIVERS};
+use fastwire_kcp::net::{KcpConfig, KcpListener, KcpStream, MAX_DRIVERS, ReuniteError};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -101,6 +101,107 @@ async fn deadlines_end_waiting_and_can_be_lifted() {
     server.write_all(b"late").await.unwrap();
     client.read_exact(&mut buffer).await.unwrap();
     assert_eq!(&buffer, b"late");
+}
+
+/// Nobody answers: once the window is full, a write waits, and ends when it should; a deadline that comes while it waits counts.
+#[tokio::test]
+async fn a_write_without_room_ends_at_its_deadline() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let config = config().window(4, 128);
+    let mut stream = KcpStream::connect(silent.local_addr().unwrap(), config).await.unwrap();
+    stream.set_write_deadline(Some(Instant::now() + Duration::from_millis(30)));
+    let error = stream.write_all(&pattern(100_000)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    stream.set_write_deadline(None);
+    let (_, mut writer) = stream.into_split();
+    let waiting = tokio::spawn(async move { writer.write(b"more").await });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert!(!waiting.is_finished(), "a write without a deadline waits");
+    waiting.abort();
+}
+
+/// Whoever waits already hears of a deadline that is set now.
+#[tokio::test]
+async fn a_deadline_reaches_who_waits_already() {
+    let (client, _server) = pair(config()).await;
+    let (mut reader, writer) = client.into_split();
+    let mut buffer = [0; 4];
+    let read = reader.read(&mut buffer);
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        writer.as_ref().set_read_deadline(Some(Instant::now() + Duration::from_millis(30)));
+    };
+    let (read, ()) = tokio::join!(read, later);
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::TimedOut);
+    let other = pair(config()).await.0.into_split().1;
+    let ReuniteError(reader, _) = reader.reunite(other).unwrap_err();
+    let client = reader.reunite(writer).unwrap();
+    assert!(client.stats().bytes_sent > 0);
+}
+
+/// What is changed under way holds from then on: sizes on the wire, what may wait, how often a datagram leaves.
+#[tokio::test]
+async fn settings_change_under_way() {
+    let (mut client, mut server) = pair(config().stream(true)).await;
+    for (mtu, window, nodelay, copies) in
+        [(1400, 256, NoDelay::FAST3, 0), (300, 32, NoDelay::FAST, 1), (900, 512, NoDelay::NORMAL, 0)]
+    {
+        client.set_mtu(mtu).unwrap();
+        client.set_window(window, window).unwrap();
+        client.set_nodelay(nodelay);
+        client.set_copies(copies);
+        client.set_write_delay(copies == 0);
+        let before = client.stats();
+        let sent = pattern(200_000);
+        let mut received = vec![0; sent.len()];
+        let (written, read) = tokio::join!(client.write_all(&sent), server.read_exact(&mut received));
+        written.unwrap();
+        read.unwrap();
+        assert!(received == sent);
+        client.set_write_delay(false);
+        // Segments that wait keep the size they were cut to.
+        while client.waiting() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let counted = client.stats();
+        assert_eq!(counted.bytes_sent - before.bytes_sent, sent.len() as u64);
+        let (datagrams, bytes) = (counted.out_pkts - before.out_pkts, counted.out_bytes - before.out_bytes);
+        assert!(
+            bytes <= datagrams * mtu as u64,
+            "{datagrams} datagrams of at most {mtu} carry {bytes} bytes"
+        );
+        assert!(bytes >= sent.len() as u64 * u64::from(copies + 1));
+    }
+    let invalid =
+        [client.set_mtu(60), client.set_mtu(1501), client.set_window(0, 1), client.set_window(1, 1 << 21)];
+    assert!(invalid.into_iter().all(|result| result.unwrap_err().kind() == ErrorKind::InvalidInput));
+    let (smoothed, _, timeout) = client.rtt();
+    assert!(smoothed < timeout && timeout <= Duration::from_secs(60));
+}
+
+/// The halves live in two tasks, and the addresses are those of the sockets.
+#[tokio::test]
+async fn halves_go_to_two_tasks() {
+    let (client, mut server) = pair(config().stream(true)).await;
+    assert_eq!(client.peer_addr().unwrap(), server.local_addr().unwrap());
+    assert_eq!(client.conv(), server.conv());
+    let (mut reader, mut writer) = client.into_split();
+    let writing = tokio::spawn(async move {
+        writer.write_all(&pattern(300_000)).await.unwrap();
+        writer.shutdown().await.unwrap();
+    });
+    let reading = tokio::spawn(async move {
+        let mut received = vec![0; 300_000];
+        reader.read_exact(&mut received).await.unwrap();
+        received
+    });
+    let (mut server_reader, mut server_writer) = server.split();
+    let echo = tokio::io::copy(&mut server_reader, &mut server_writer);
+    tokio::select! {
+        received = reading => assert!(received.unwrap() == pattern(300_000)),
+        ended = echo => panic!("a stream of KCP does not end: {ended:?}"),
+    }
+    writing.await.unwrap();
 }
 
 #[tokio::test]
