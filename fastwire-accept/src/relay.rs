@@ -59,6 +59,48 @@ impl fmt::Display for Summary {
     }
 }
 
+/// A datagram that came to the line.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing<'a> {
+    /// When.
+    pub at: Instant,
+    /// From a client to the server, else the other way.
+    pub up: bool,
+    /// The line dropped it.
+    pub dropped: bool,
+    /// Its bytes as they came.
+    pub datagram: &'a [u8],
+}
+
+/// Is told of every datagram.
+pub type Watcher = Box<dyn FnMut(&Passing<'_>) + Send>;
+
+/// A [`Watcher`], perhaps.
+#[derive(Default)]
+struct Watched(Option<Watcher>);
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "watched" } else { "not watched" })
+    }
+}
+
+impl Watched {
+    /// Sends `datagram` into `link` and tells of it.
+    fn send(&mut self, link: &mut Link, at: Instant, up: bool, datagram: &[u8]) {
+        let before = dropped(&link.stats());
+        link.send(at, datagram, ());
+        if let Some(watcher) = &mut self.0 {
+            watcher(&Passing { at, up, dropped: dropped(&link.stats()) > before, datagram });
+        }
+    }
+}
+
+/// Datagrams that a link did not deliver and will not.
+fn dropped(stats: &LinkStats) -> u64 {
+    stats.lost + stats.queue_drops + stats.blacked_out + stats.oversized
+}
+
 /// Forwards datagrams between any number of clients and one server. Each client has a socket towards the server and
 /// a line of its own, the same in both directions.
 #[derive(Debug)]
@@ -75,6 +117,7 @@ pub struct Relay {
     failed_sends: u64,
     /// How long each datagram towards the server waited in the bottleneck's queue; `None`: not asked for.
     delays: Option<Vec<Duration>>,
+    watcher: Watched,
     /// Room for any datagram.
     buffer: Vec<u8>,
 }
@@ -107,6 +150,7 @@ impl Relay {
             rebinds: 0,
             failed_sends: 0,
             delays: None,
+            watcher: Watched::default(),
             buffer: vec![0; 65_536],
         })
     }
@@ -122,6 +166,13 @@ impl Relay {
     #[must_use]
     pub fn keep_delays(mut self) -> Self {
         self.delays = Some(Vec::new());
+        self
+    }
+
+    /// Tells `watcher` of every datagram.
+    #[must_use]
+    pub fn watch(mut self, watcher: Watcher) -> Self {
+        self.watcher = Watched(Some(watcher));
         self
     }
 
@@ -204,7 +255,8 @@ impl Relay {
             match self.listener.recv_from(&mut self.buffer) {
                 Ok((len, from)) => {
                     if let Some(client) = self.client(from)? {
-                        self.clients[client].up.send(now, &self.buffer[..len], ());
+                        let link = &mut self.clients[client].up;
+                        self.watcher.send(link, now, true, &self.buffer[..len]);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -218,7 +270,9 @@ impl Relay {
         let client = &mut self.clients[index];
         for _ in 0..READS {
             match client.upstream.recv_from(&mut self.buffer) {
-                Ok((len, from)) if from == self.server => client.down.send(now, &self.buffer[..len], ()),
+                Ok((len, from)) if from == self.server => {
+                    self.watcher.send(&mut client.down, now, false, &self.buffer[..len]);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 _ => {}
             }

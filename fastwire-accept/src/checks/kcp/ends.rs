@@ -14,8 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const WRITE: usize = 64 << 10;
 
 /// A transfer that brings nothing for so long has failed. A peer's timeout that doubles without bound reaches minutes by
-/// chance alone: at 20 % loss, after ten losses in a row of one segment. Some full runs had one case that waited longer, at 5 % too:
-/// that is no chance, and its cause is not known.
+/// chance alone: at 20 % loss, after ten losses in a row of one segment.
 pub(super) const STALL: Duration = Duration::from_secs(20 * 60);
 
 /// Settings that both implementations have.
@@ -84,16 +83,28 @@ where
     let listener = tokio_kcp::KcpListener::from_socket(config, wide_socket()?).await;
     let mut listener = listener.map_err(io::Error::other)?;
     let server = via(listener.local_addr()?).await?;
-    let client = tokio_kcp::KcpStream::connect_with_socket(&config, wide_socket()?, server).await;
-    let mut client = client.map_err(io::Error::other)?;
-    client.write_all(b"!").await?;
-    client.flush().await?;
+    let client = their_client(config, server).await?;
     let (mut server, _) = listener.accept().await.map_err(io::Error::other)?;
     let mut first = [0; 16];
     server.recv(&mut first).await.map_err(io::Error::other)?;
     // Its sessions end with their listener.
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     Ok((client, server))
+}
+
+/// Their client, which has said its first byte. Its socket is connected: it would take the conversation number of any datagram that
+/// reached it, from whoever it came, and whatever it numbered until it heard its peer again would be lost for good.
+pub(super) async fn their_client(
+    config: tokio_kcp::KcpConfig,
+    server: SocketAddr,
+) -> io::Result<tokio_kcp::KcpStream> {
+    let socket = wide_socket()?;
+    socket.connect(server).await?;
+    let client = tokio_kcp::KcpStream::connect_with_socket(&config, socket, server).await;
+    let mut client = client.map_err(io::Error::other)?;
+    client.write_all(b"!").await?;
+    client.flush().await?;
+    Ok(client)
 }
 
 /// A socket with the buffers that ours ask for, so that theirs lose no more in the kernel than ours do.

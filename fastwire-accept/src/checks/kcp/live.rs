@@ -10,8 +10,9 @@ use fastwire_kcp::core::NoDelay;
 use fastwire_kcp::net::{KcpConfig, KcpListener, KcpStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::ends::{STALL, Settings, runtime, transfer};
+use super::ends::{STALL, Settings, runtime, their_client, transfer};
 use super::line::Line;
+use super::stall::{End, watch};
 use crate::check::{Check, Outcome, Profile, Run};
 use crate::relay::Summary;
 
@@ -140,7 +141,7 @@ impl Case {
             let late = Reorder::Delay(Duration::from_millis(5));
             link = link.loss(Loss::Bernoulli { rate: self.loss }).reorder(0.1, late);
         }
-        Line::open(server, link, seed)
+        Line::open_tapped(server, link, seed)
     }
 
     async fn our_client(&self, seed: u64) -> io::Result<Summary> {
@@ -152,33 +153,33 @@ impl Case {
         client.write_all(b"!").await?;
         let (mut server, _) = listener.accept().await.map_err(io::Error::other)?;
         server.recv(&mut [0; 16]).await.map_err(io::Error::other)?;
-        self.both_ways(client, server).await?;
+        self.both_ways(client, server, &line).await?;
         line.close()
     }
 
     async fn our_listener(&self, seed: u64) -> io::Result<Summary> {
         let listener = KcpListener::bind("127.0.0.1:0", self.ours()).await?;
         let line = self.line(listener.local_addr()?, seed)?;
-        let client = tokio_kcp::KcpStream::connect(&self.theirs(), line.address).await;
-        let mut client = client.map_err(io::Error::other)?;
-        client.write_all(b"!").await?;
-        client.flush().await?;
+        let client = their_client(self.theirs(), line.address).await?;
         let (mut server, _) = listener.accept().await?;
         server.read_exact(&mut [0]).await?;
-        self.both_ways(client, server).await?;
+        self.both_ways(client, server, &line).await?;
         line.close()
     }
 
-    async fn both_ways<A, B>(&self, a: A, b: B) -> io::Result<()>
+    async fn both_ways<A, B>(&self, client: A, server: B, line: &Line) -> io::Result<()>
     where
-        A: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-        B: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        A: tokio::io::AsyncRead + tokio::io::AsyncWrite + fmt::Debug + Unpin + Send + 'static,
+        B: tokio::io::AsyncRead + tokio::io::AsyncWrite + fmt::Debug + Unpin + Send + 'static,
     {
-        let (a_read, a_write) = tokio::io::split(a);
-        let (b_read, b_write) = tokio::io::split(b);
-        let there = told("client to server", transfer(a_write, b_read, self.bytes));
-        let back = told("server to client", transfer(b_write, a_read, self.bytes));
-        match tokio::try_join!(there, back)? {
+        let (client, server) = (End::new(client), End::new(server));
+        let there = told("client to server", transfer(client.clone(), server.clone(), self.bytes));
+        let back = told("server to client", transfer(server.clone(), client.clone(), self.bytes));
+        let done = tokio::select! {
+            done = async { tokio::try_join!(there, back) } => done?,
+            stalled = watch(&client, &server, line, self.bytes) => return Err(stalled),
+        };
+        match done {
             (true, true) => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "other bytes arrived than were sent")),
         }

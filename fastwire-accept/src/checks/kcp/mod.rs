@@ -7,6 +7,8 @@ mod live;
 mod lossy;
 mod many;
 mod recorded;
+mod stall;
+mod tap;
 
 pub(super) use cost::Cost;
 pub(super) use live::Live;
