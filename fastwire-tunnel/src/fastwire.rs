@@ -245,8 +245,7 @@ impl Open for FastwireOpener {
             });
         } else {
             // Who waited for an attempt shares its end, and does not begin another.
-            if let Some((at, kind, text)) = pool.failed.as_ref().filter(|(at, ..)| *at >= asked) {
-                let _ = at;
+            if let Some((_, kind, text)) = pool.failed.as_ref().filter(|(at, ..)| *at >= asked) {
                 return Err(io::Error::new(*kind, text.clone()));
             }
             match self.connect().await {
