@@ -54,13 +54,64 @@ impl Row {
     }
 }
 
+/// Rounds of one system in one case that gave no figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub workload: String,
+    pub case: String,
+    pub system: String,
+    pub rounds: u64,
+    /// What the last of them said.
+    pub error: String,
+}
+
+impl Failure {
+    fn json(&self) -> Value {
+        json!({
+            "workload": self.workload, "case": self.case, "system": self.system, "rounds": self.rounds,
+            "error": self.error,
+        })
+    }
+}
+
 /// Everything that was measured, in the order in which it was first seen.
 #[derive(Clone, Debug, Default)]
 pub struct Results {
     pub rows: Vec<Row>,
+    pub failures: Vec<Failure>,
 }
 
 impl Results {
+    /// A round that gave no figures.
+    pub fn fail(&mut self, workload: &str, case: &str, system: &str, error: &str) {
+        let same = |f: &Failure| f.workload == workload && f.case == case && f.system == system;
+        let known = self.failures.iter().position(same);
+        let index = known.unwrap_or_else(|| {
+            self.failures.push(Failure {
+                workload: workload.to_owned(),
+                case: case.to_owned(),
+                system: system.to_owned(),
+                rounds: 0,
+                error: String::new(),
+            });
+            self.failures.len() - 1
+        });
+        let failure = &mut self.failures[index];
+        failure.rounds += 1;
+        error.clone_into(&mut failure.error);
+    }
+
+    /// How many rounds of a system failed in a case.
+    pub fn failed_rounds(&self, workload: &str, case: &str, system: &str) -> u64 {
+        let same = |f: &&Failure| f.workload == workload && f.case == case && f.system == system;
+        self.failures.iter().find(same).map_or(0, |failure| failure.rounds)
+    }
+
+    /// Whether a system has any figure in a case.
+    pub fn has(&self, workload: &str, case: &str, system: &str) -> bool {
+        self.rows.iter().any(|row| row.workload == workload && row.case == case && row.system == system)
+    }
+
     pub fn add(&mut self, workload: &str, case: &str, system: &str, round: &Round) {
         for figure in &round.figures {
             let same = |row: &&mut Row| {
@@ -91,7 +142,11 @@ impl Results {
     }
 
     pub fn json(&self) -> Value {
-        json!({"machine": machine(), "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>()})
+        json!({
+            "machine": machine(),
+            "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "failures": self.failures.iter().map(Failure::json).collect::<Vec<_>>(),
+        })
     }
 
     /// Reads rows back from a file; each has its median alone.
@@ -112,24 +167,35 @@ impl Results {
                 offered: number("offered").into_iter().collect(),
             }
         });
-        Ok((file["machine"].clone(), Self { rows: rows.collect() }))
+        let failures = file["failures"].as_array().into_iter().flatten().map(|failure| {
+            let text = |key: &str| failure[key].as_str().unwrap_or_default().to_owned();
+            Failure {
+                workload: text("workload"),
+                case: text("case"),
+                system: text("system"),
+                rounds: failure["rounds"].as_u64().unwrap_or(1),
+                error: text("error"),
+            }
+        });
+        Ok((file["machine"].clone(), Self { rows: rows.collect(), failures: failures.collect() }))
     }
 
     /// The cases in order, each with its systems and metrics in order.
     pub fn tables(&self) -> Vec<Table> {
         let mut tables: Vec<Table> = Vec::new();
         for row in &self.rows {
-            let known = tables.iter().position(|t| t.workload == row.workload && t.case == row.case);
-            let index = known.unwrap_or_else(|| {
-                tables.push(Table::new(&row.workload, &row.case));
-                tables.len() - 1
-            });
-            let table = &mut tables[index];
+            let table = Table::of(&mut tables, &row.workload, &row.case);
             if !table.systems.contains(&row.system) {
                 table.systems.push(row.system.clone());
             }
             if !table.metrics.contains(&row.metric) {
                 table.metrics.push(row.metric.clone());
+            }
+        }
+        for failure in &self.failures {
+            let table = Table::of(&mut tables, &failure.workload, &failure.case);
+            if !table.systems.contains(&failure.system) {
+                table.systems.push(failure.system.clone());
             }
         }
         tables
@@ -164,11 +230,23 @@ impl Results {
                 let delivered = first
                     .and_then(Row::delivered)
                     .map_or("–".to_owned(), |d| format!("{:.1} %", d * 100.0));
-                let _ = writeln!(out, "| {system} | {} | {delivered} |", cells.join(" | "));
+                let failed = self
+                    .failed(&table, system)
+                    .map_or(String::new(), |failure| format!(" ({} rounds failed)", failure.rounds));
+                let _ = writeln!(out, "| {system}{failed} | {} | {delivered} |", cells.join(" | "));
+            }
+            for failure in table.systems.iter().filter_map(|system| self.failed(&table, system)) {
+                let _ = writeln!(out, "\n{} failed: {}", failure.system, failure.error);
             }
             out.push('\n');
         }
         out
+    }
+
+    fn failed(&self, table: &Table, system: &str) -> Option<&Failure> {
+        self.failures.iter().find(|failure| {
+            failure.workload == table.workload && failure.case == table.case && failure.system == system
+        })
     }
 
     fn head(&self, table: &Table, metric: &str) -> String {
@@ -190,8 +268,15 @@ pub struct Table {
 }
 
 impl Table {
-    fn new(workload: &str, case: &str) -> Self {
-        Self { workload: workload.into(), case: case.into(), systems: Vec::new(), metrics: Vec::new() }
+    /// The table of a case, added to `tables` if it is not among them.
+    fn of<'t>(tables: &'t mut Vec<Self>, workload: &str, case: &str) -> &'t mut Self {
+        let known = tables.iter().position(|table| table.workload == workload && table.case == case);
+        let index = known.unwrap_or_else(|| {
+            let (workload, case) = (workload.into(), case.into());
+            tables.push(Self { workload, case, systems: Vec::new(), metrics: Vec::new() });
+            tables.len() - 1
+        });
+        &mut tables[index]
     }
 }
 
@@ -255,12 +340,26 @@ mod tests {
     fn what_is_written_can_be_read_and_shown_again() {
         let mut results = Results::default();
         results.add("P1", "16 KiB", "quinn", &round(549.0));
+        results.fail("P1", "16 KiB", "kcp", "closed");
         let file = std::env::temp_dir().join(format!("fastwire-bench-{}.json", std::process::id()));
         std::fs::write(&file, results.json().to_string()).expect("written");
         let (machine, read) = Results::read(&file).expect("read");
         std::fs::remove_file(&file).expect("removed");
         assert_eq!(read.markdown(), results.markdown());
         assert!(machine["cores"].as_u64().is_some_and(|cores| cores > 0));
+    }
+
+    #[test]
+    fn a_system_that_failed_has_a_row_that_says_so() {
+        let mut results = Results::default();
+        results.add("P3", "wait", "quinn", &round(60.0));
+        results.fail("P3", "wait", "kcp", "not connected");
+        results.fail("P3", "wait", "kcp", "took longer than 90 s");
+        assert_eq!(results.failed_rounds("P3", "wait", "kcp"), 2);
+        let shown = results.markdown();
+        assert!(shown.contains("| kcp (2 rounds failed) | – | – |"), "{shown}");
+        assert!(shown.contains("kcp failed: took longer than 90 s"), "{shown}");
+        assert!(results.has("P3", "wait", "quinn") && !results.has("P3", "wait", "kcp"));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,7 +13,9 @@ use crate::plan::Case;
 use crate::system::{Outcome, quantile};
 
 /// A client that has said nothing for so long is stopped.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(90);
+/// The same of a server or relay that starts or ends.
+const HELPER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// One figure of one round.
 #[derive(Clone, Debug)]
@@ -34,7 +38,8 @@ pub struct Round {
 struct Helper {
     child: Child,
     input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    /// What it prints, line by line.
+    lines: Receiver<String>,
     port: u16,
 }
 
@@ -42,19 +47,25 @@ impl Helper {
     fn start(arguments: &[String]) -> Outcome<Self> {
         let mut child = command(arguments)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = child.stdin.take();
-        let mut output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        let mut line = String::new();
-        output.read_line(&mut line)?;
-        let port = line.trim().parse().map_err(|_| format!("{}: did not start", arguments.join(" ")))?;
-        Ok(Self { child, input, output, port })
+        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
+        let (line, lines) = channel();
+        // A thread reads, so that a child that hangs cannot hold up the run.
+        thread::spawn(move || output.lines().map_while(Result::ok).all(|said| line.send(said).is_ok()));
+        let mut helper = Self { child, input, lines, port: 0 };
+        let said = helper.line();
+        helper.port = said.trim().parse().map_err(|_| format!("{}: did not start", arguments.join(" ")))?;
+        Ok(helper)
+    }
+
+    /// The next line it prints; empty if none comes.
+    fn line(&self) -> String {
+        self.lines.recv_timeout(HELPER_PATIENCE).unwrap_or_default()
     }
 
     /// Ends it and gives its last line.
     fn finish(mut self) -> Outcome<Value> {
         drop(self.input.take());
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        Ok(serde_json::from_str(&line).unwrap_or(Value::Null))
+        Ok(serde_json::from_str(&self.line()).unwrap_or(Value::Null))
     }
 }
 
