@@ -78,6 +78,7 @@ fn limits() -> Limits {
     limits.key_agreements_per_address = 1_000_000;
     limits.key_agreements_per_site = 1_000_000;
     limits.half_open_connections = 16_384;
+    limits.challenges_per_second = 1_000_000;
     limits
 }
 

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 
-use crate::behaviour::{Behaviour, number, progress};
+use crate::behaviour::{Behaviour, progress};
 use crate::poll::{Mode, PollClient, fd_of, stop_with_parent};
 use crate::report::{Meter, Report};
-use crate::system::{Args, MTU, Outcome, now_ns, quantile, udp, wait_readable};
+use crate::system::{Args, MTU, Outcome, small_udp, udp, wait_readable};
 
 /// Datagrams of one train of single messages.
 const SEGMENTS: usize = 50;
@@ -35,6 +35,11 @@ impl Raw {
         let batched = batched.then(|| UdpSocketState::new((&socket).into())).transpose()?;
         let slots = if batched.is_some() { BATCH_SIZE } else { 1 };
         Ok(Self { socket, batched, arena: vec![0; SLOT * slots] })
+    }
+
+    /// One of a crowd: its messages are single ones.
+    fn small() -> Outcome<Self> {
+        Ok(Self { socket: small_udp()?, batched: None, arena: vec![0; 2 * MTU] })
     }
 
     /// Takes what one call brings; 0 if nothing is there.
@@ -152,7 +157,7 @@ pub fn drive(args: &Args) -> Outcome<Report> {
     match args.text("work") {
         "bulk" | "flood" => flood(args),
         "ping" => crate::poll::drive::<Client>(args),
-        "crowd" => crowd(args),
+        "crowd" => crate::poll::drive::<Client>(args),
         other => Err(format!("raw sockets have no workload {other:?}").into()),
     }
 }
@@ -209,47 +214,6 @@ fn flood(args: &Args) -> Outcome<Report> {
     Ok(report.delivered((arrived + unannounced) as f64 / (sent - 1).max(1) as f64))
 }
 
-/// Sockets of a crowd of raw clients: enough that the server sees many sources, few enough that batches form.
-const SOURCES: usize = 64;
-
-fn crowd(args: &Args) -> Outcome<Report> {
-    let (n, size): (usize, usize) = (args.get("n"), args.get("size"));
-    let (rate, seconds): (f64, f64) = (args.get("rate"), args.get("seconds"));
-    let SocketAddr::V4(to) = args.server()? else { return Err("IPv4 only".into()) };
-    let mut sources = (0..SOURCES).map(|_| Raw::new(args)).collect::<Outcome<Vec<_>>>()?;
-    let total = (rate * seconds * n as f64) as u64;
-    let spacing = 1.0 / (rate * n as f64);
-    let (mut offered, mut times) = (0u64, Vec::new());
-    let meter = Meter::start(args);
-    let start = Instant::now();
-    let mut message = vec![0x5a; size];
-    let mut source = 0;
-    let mut take = |sources: &mut [Raw]| {
-        for raw in sources {
-            while raw.receive(|data, _| times.push(now_ns().saturating_sub(number(data)) as f64 / 1e6)) > 0 {}
-        }
-    };
-    while start.elapsed().as_secs_f64() < seconds {
-        let due = ((start.elapsed().as_secs_f64() / spacing) as u64).min(total);
-        let burst = due.min(offered + 64) - offered;
-        if burst > 0 {
-            message[..8].copy_from_slice(&now_ns().to_le_bytes());
-            let datagrams: Vec<_> = (0..burst).map(|_| (message.clone(), to)).collect();
-            source = (source + 1) % SOURCES;
-            sources[source].send_many(&datagrams);
-            offered += burst;
-        } else {
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        take(&mut sources);
-    }
-    let used = meter.stop();
-    std::thread::sleep(Duration::from_millis(200));
-    take(&mut sources);
-    let delivered = times.len() as f64 / offered.max(1) as f64;
-    Ok(used.crowd(times.len(), delivered, offered as f64 / total.max(1) as f64, quantile(&mut times, 0.99)))
-}
-
 /// One plain socket that asks and is answered.
 struct Client {
     raw: Raw,
@@ -257,8 +221,9 @@ struct Client {
 }
 
 impl PollClient for Client {
-    fn start(args: &Args, _: bool) -> Outcome<Self> {
-        Ok(Self { raw: Raw::new(args)?, to: args.server()? })
+    fn start(args: &Args, crowd: bool) -> Outcome<Self> {
+        let raw = if crowd { Raw::small()? } else { Raw::new(args)? };
+        Ok(Self { raw, to: args.server()? })
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
