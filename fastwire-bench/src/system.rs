@@ -38,11 +38,12 @@ pub fn cpu(pid: i32) -> Duration {
     clock.and_then(clock_gettime).map_or(Duration::ZERO, Duration::from)
 }
 
-/// Resident memory of a process in bytes.
+/// Resident memory of a process in bytes, without what is of files: the pages of its program that happened to be used.
 pub fn resident(pid: i32) -> u64 {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    pages * 4096
+    let mut fields = statm.split(' ').map(|pages| pages.parse::<u64>().unwrap_or(0)).skip(1);
+    let (resident, of_files) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
+    resident.saturating_sub(of_files) * 4096
 }
 
 /// A UDP socket on loopback with the buffers that every system gets; non-blocking.
