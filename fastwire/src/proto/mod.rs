@@ -47,8 +47,8 @@ pub use self::endpoint::{Endpoint, Parts};
 pub(crate) use self::endpoint::{identity_from, seed_of_shard};
 pub use self::handshake::client::SocketRequest;
 pub use self::shard::Shard;
-pub(crate) use self::transmit::Route;
 pub use self::transmit::TransmitBuf;
+pub(crate) use self::transmit::{Aside, Route};
 
 /// Which end of a connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

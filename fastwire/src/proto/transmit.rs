@@ -14,12 +14,14 @@ const BATCH_LENGTH: usize = 2;
 /// Most packets in one batch: the count is one byte.
 const MAX_BATCH: u8 = 255;
 
-/// Holds what one send call carries: datagrams of one size to one address, only the last one shorter
-/// (the law of generic segmentation offload). Owned by the shell and reused.
+/// Holds a train: datagrams of one size to one address, only the last one shorter (the law of generic segmentation
+/// offload). Owned by the shell and reused; before the train under construction there may be others that wait to be sent.
 #[derive(Debug)]
 pub struct TransmitBuf {
-    /// Storage, never shrunk and never cleared: what counts are its first `len` bytes.
+    /// Storage, never shrunk and never cleared: what counts are its bytes from `base` to `len`.
     bytes: Vec<u8>,
+    /// Where the train under construction begins: behind those that were set aside.
+    base: usize,
     len: usize,
     /// Most datagrams in one send call.
     max_segments: usize,
@@ -37,6 +39,7 @@ impl TransmitBuf {
     pub fn new(max_segments: usize) -> Self {
         Self {
             bytes: Vec::new(),
+            base: 0,
             len: 0,
             max_segments: max_segments.max(1),
             segment_size: 0,
@@ -61,8 +64,27 @@ impl TransmitBuf {
         self.connection = Some(id);
     }
 
+    /// Keeps the train as it is and begins another behind it.
+    pub(crate) fn set_aside(&mut self) -> Aside {
+        let aside = Aside { start: self.base, end: self.len, segment_size: self.train_size() };
+        self.base = self.len;
+        self.clear();
+        aside
+    }
+
+    /// Forgets the trains that were set aside, and the one under construction.
+    pub(crate) fn forget_all(&mut self) {
+        self.base = 0;
+        self.clear();
+    }
+
+    /// Bytes of the trains that were set aside.
+    pub(crate) fn aside_len(&self) -> usize {
+        self.base
+    }
+
     pub(crate) fn clear(&mut self) {
-        self.len = 0;
+        self.len = self.base;
         self.segment_size = 0;
         self.segments = 0;
         self.closed = false;
@@ -77,23 +99,23 @@ impl TransmitBuf {
         self.segments
     }
 
+    /// Bytes of the train under construction.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.len - self.base
     }
 
     /// What was filled in.
     pub(crate) fn contents(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.get(self.base..self.len).unwrap_or_default()
     }
 
-    /// How large the next datagram may be, given the largest the path takes; `None` when the train is full.
     /// How large the next datagram may be, given the largest the path takes; `None` when the train is full: it has as many
     /// datagrams, or together as many bytes, as one send call takes.
     pub(crate) fn room(&self, max_datagram: usize) -> Option<usize> {
         if self.segments == 0 {
             return Some(max_datagram);
         }
-        let fits = self.segments < self.max_segments && self.len + self.segment_size <= MAX_DATAGRAM;
+        let fits = self.segments < self.max_segments && self.len() + self.segment_size <= MAX_DATAGRAM;
         (!self.closed && fits).then(|| max_datagram.min(self.segment_size))
     }
 
@@ -153,10 +175,30 @@ impl TransmitBuf {
 
     pub(crate) fn transmit(&self, route: Route) -> Transmit<'_> {
         let Route { socket, remote, source } = route;
-        let segment_size = (self.segments > 1).then_some(self.segment_size);
+        let segment_size = self.train_size();
         let contents = self.contents();
         Transmit { segment_size, source, ..Transmit::new(socket, remote, contents) }
     }
+
+    /// A train that was set aside, and not forgotten since.
+    pub(crate) fn transmit_aside(&self, aside: &Aside, route: Route) -> Transmit<'_> {
+        let Route { socket, remote, source } = route;
+        let contents = self.bytes.get(aside.start..aside.end).unwrap_or_default();
+        Transmit { segment_size: aside.segment_size, source, ..Transmit::new(socket, remote, contents) }
+    }
+
+    /// What a [`Transmit`] says of the sizes of the datagrams; a single one needs no word.
+    fn train_size(&self) -> Option<usize> {
+        (self.segments > 1).then_some(self.segment_size)
+    }
+}
+
+/// Where in its [`TransmitBuf`] a train lies that was set aside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Aside {
+    start: usize,
+    end: usize,
+    segment_size: Option<usize>,
 }
 
 /// From where to where datagrams go.
@@ -245,7 +287,7 @@ impl<'b> DatagramBuilder<'b> {
         packet: &Packet<'_>,
     ) -> Result<usize, Refused> {
         let sealed = sealer.overhead() + packet.plaintext_len();
-        let before = self.buf.len();
+        let before = self.buf.len;
         self.make_room(sealed)?;
         let length = if self.framing.batched { BATCH_LENGTH } else { 0 };
         if self.framing.batched {
@@ -265,12 +307,12 @@ impl<'b> DatagramBuilder<'b> {
         if !self.framing.batched {
             self.finish();
         }
-        Ok(self.buf.len() - before)
+        Ok(self.buf.len - before)
     }
 
     fn make_room(&mut self, sealed: usize) -> Result<(), Refused> {
         if let Some(open) = &self.open {
-            if open.packets < MAX_BATCH && self.buf.len() + BATCH_LENGTH + sealed <= open.end {
+            if open.packets < MAX_BATCH && self.buf.len + BATCH_LENGTH + sealed <= open.end {
                 return Ok(());
             }
             self.finish();
@@ -281,7 +323,7 @@ impl<'b> DatagramBuilder<'b> {
         if self.framing.overhead() + sealed > room && self.buf.segments > 0 {
             return Err(Refused::Full);
         }
-        let start = self.buf.len();
+        let start = self.buf.len;
         if let Some(token) = self.framing.token {
             self.buf.append(&token);
         }

@@ -11,6 +11,7 @@ mod handler;
 mod link;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod outgoing;
 mod peer;
 mod pump;
 mod report;

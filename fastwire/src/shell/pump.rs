@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use super::link::{Backlog, Hub, Link, Order, Pending};
+use super::outgoing::Outgoing;
 use super::report::Report;
 use super::shards::Siblings;
 #[cfg(feature = "tokio")]
@@ -14,8 +15,8 @@ use crate::Profile;
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
-use crate::proto::{Endpoint, Route, SocketRequest, TransmitBuf};
-use crate::transport::{ChunkPool, RecvBatch, SendOutcome, Transmit, Transport};
+use crate::proto::{Endpoint, Route, SocketRequest};
+use crate::transport::{ChunkPool, RecvBatch, Transmit, Transport};
 use crate::{ConnectionId, Event, MessageFate, Payload, Receipt, ReceiptId, SendError, SendOptions};
 
 /// A transport that takes nothing is offered the held train again after this long, readiness or not.
@@ -34,9 +35,8 @@ where
     pub(crate) endpoint: Endpoint<C, Z, G>,
     pub(crate) transport: T,
     batch: RecvBatch,
-    train: TransmitBuf,
-    /// Where the train in `train` goes that the transport would not take yet. Nothing else is sent before it.
-    held: Option<Path>,
+    /// What is to be sent; what the transport would not take yet leaves before anything else.
+    outgoing: Outgoing,
     /// The time of the last drive: for commands between two drives time stands still.
     pub(crate) now: Instant,
     pub(crate) pool: ChunkPool,
@@ -55,9 +55,6 @@ where
     name: String,
 }
 
-/// Where a train goes, and whose it is.
-type Path = (Route, Option<ConnectionId>);
-
 impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C, Z, G> {
     pub(crate) fn new(
         mut endpoint: Endpoint<C, Z, G>,
@@ -67,7 +64,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         now: Instant,
     ) -> Self {
         endpoint.set_unix_time(now, unix_seconds());
-        let train = TransmitBuf::new(transport.max_segments());
+        let outgoing = Outgoing::new(transport.max_segments());
         #[cfg(feature = "metrics")]
         let name = transport.local_addr().map_or_else(|_| "unknown".to_owned(), |local| local.to_string());
         Self {
@@ -76,8 +73,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
             endpoint,
             transport,
             batch: RecvBatch::with_slots(slots),
-            train,
-            held: None,
+            outgoing,
             now,
             pool: ChunkPool::new(),
             hub,
@@ -343,56 +339,46 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     pub(crate) fn flush(&mut self, now: Instant, mut trains: usize) -> bool {
         self.now = now;
         self.open_and_close();
-        if !self.send_held() {
+        if !self.send_waiting() {
             return true;
         }
-        self.train.set_max_segments(self.transport.max_segments());
+        self.outgoing.buf.set_max_segments(self.transport.max_segments());
         while trains > 0 {
-            let Some(transmit) = self.endpoint.poll_transmit(now, &mut self.train) else { break };
+            let Some(transmit) = self.endpoint.poll_transmit(now, &mut self.outgoing.buf) else { break };
             let route = route_of(&transmit);
-            if !self.offer((route, self.train.connection())) {
+            let connection = self.outgoing.buf.connection();
+            self.outgoing.push(route, connection);
+            trains -= 1;
+            if self.outgoing.is_full() && !self.send_waiting() {
                 break;
             }
-            trains -= 1;
         }
+        self.send_waiting();
         self.open_and_close();
         trains > 0
     }
 
     fn flush_connection(&mut self, id: ConnectionId) {
         self.open_and_close();
-        if !self.send_held() {
+        if !self.send_waiting() {
             return;
         }
-        while let Some(transmit) = self.endpoint.poll_transmit_of(self.now, id, &mut self.train) {
+        while let Some(transmit) = self.endpoint.poll_transmit_of(self.now, id, &mut self.outgoing.buf) {
             let route = route_of(&transmit);
-            if !self.offer((route, Some(id))) {
+            self.outgoing.push(route, Some(id));
+            if !self.send_waiting() {
                 break;
             }
         }
     }
 
-    /// Sends the train that was refused before. Gives false if it is refused again.
-    fn send_held(&mut self) -> bool {
-        self.held.take().is_none_or(|path| self.offer(path))
-    }
-
-    /// Offers the train under construction to the transport. Gives false if it is held back.
-    fn offer(&mut self, path: Path) -> bool {
-        let (route, connection) = path;
-        let transmit = self.train.transmit(route);
-        match self.transport.send(&transmit) {
-            Ok(SendOutcome::Sent) => {}
-            Ok(SendOutcome::Blocked) => {
-                self.held = Some(path);
-                return false;
-            }
-            Err(error) => {
-                self.report.send_failed(&error, self.now);
-                self.endpoint.on_send_error(connection);
-            }
-        }
-        true
+    /// Sends what waits. Gives false if the transport does not take all of it.
+    fn send_waiting(&mut self) -> bool {
+        let Self { outgoing, transport, endpoint, report, now, .. } = self;
+        outgoing.send(transport, |connection, error| {
+            report.send_failed(error, *now);
+            endpoint.on_send_error(connection);
+        })
     }
 
     fn open_and_close(&mut self) {
@@ -422,7 +408,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
 
     /// How long a shell may sleep if nothing arrives.
     pub(crate) fn sleep(&self, now: Instant) -> Option<Duration> {
-        if self.held.is_some() {
+        if !self.outgoing.is_empty() {
             // Something is due all the time, but cannot go.
             return Some(BLOCKED_RETRY);
         }

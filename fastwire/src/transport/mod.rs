@@ -168,6 +168,19 @@ pub trait Transport: Send {
     /// work. [`io::ErrorKind::WouldBlock`] never appears here; it is [`SendOutcome::Blocked`].
     fn send(&mut self, transmit: &Transmit<'_>) -> io::Result<SendOutcome>;
 
+    /// Sends several, in order, in as few calls as the system allows. Gives how many left, and what met the one after
+    /// those: a block, or an error with which it is lost, as in [`send`](Self::send); those behind it were not tried.
+    /// [`SendOutcome::Sent`] if all left.
+    fn send_many(&mut self, transmits: &[Transmit<'_>]) -> (usize, io::Result<SendOutcome>) {
+        for (index, transmit) in transmits.iter().enumerate() {
+            match self.send(transmit) {
+                Ok(SendOutcome::Sent) => {}
+                other => return (index, other),
+            }
+        }
+        (transmits.len(), Ok(SendOutcome::Sent))
+    }
+
     /// The longest train [`send`](Self::send) takes at the moment, in datagrams; 1 where the system has no
     /// segmentation offload. It may fall while the transport runs.
     fn max_segments(&self) -> usize {
@@ -236,6 +249,10 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
 
     fn send(&mut self, transmit: &Transmit<'_>) -> io::Result<SendOutcome> {
         (**self).send(transmit)
+    }
+
+    fn send_many(&mut self, transmits: &[Transmit<'_>]) -> (usize, io::Result<SendOutcome>) {
+        (**self).send_many(transmits)
     }
 
     fn max_segments(&self) -> usize {

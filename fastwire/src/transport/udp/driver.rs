@@ -20,6 +20,8 @@ pub(super) struct Driver {
     offload: Option<UdpSocketState>,
     /// An IPv6 socket: IPv4 addresses are written `::ffff:a.b.c.d`.
     v6: bool,
+    /// Bound to one address, which is then the source of all it sends.
+    one_source: bool,
     /// 0 to 63.
     dscp: u8,
     /// Falls to 1 when the system refuses a train and takes its datagrams one by one.
@@ -31,7 +33,8 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(socket: &UdpSocket, config: &UdpConfig) -> io::Result<Self> {
-        let v6 = socket.local_addr()?.is_ipv6();
+        let local = socket.local_addr()?;
+        let v6 = local.is_ipv6();
         // Elsewhere than on Linux quinn-udp would clear the DSCP bits, see `control`.
         let marks = config.dscp == 0 || cfg!(target_os = "linux");
         let offload = (config.offload && marks && !cfg!(fastwire_portable))
@@ -41,7 +44,8 @@ impl Driver {
             set_dscp_v4(socket, config.dscp);
         }
         let max_segments = offload.as_ref().map_or(1, UdpSocketState::max_gso_segments);
-        Ok(Self { offload, v6, dscp: config.dscp, max_segments, read_ahead: 1 })
+        let one_source = !local.ip().is_unspecified();
+        Ok(Self { offload, v6, one_source, dscp: config.dscp, max_segments, read_ahead: 1 })
     }
 
     /// Appends to `batch` what one call yields. [`io::ErrorKind::WouldBlock`]: nothing is there. Gives whether it is
@@ -102,6 +106,29 @@ impl Driver {
             }
             result => result,
         }
+    }
+
+    /// Whether [`send_many`](Self::send_many) takes this: a single datagram without anything beside it.
+    pub(super) fn takes_many(&self, transmit: &Transmit<'_>) -> bool {
+        let is_single = transmit.segment_size.is_none_or(|size| size >= transmit.contents.len());
+        let is_plain = (self.one_source || transmit.source.is_none()) && transmit.ecn.is_none();
+        cfg!(target_os = "linux")
+            && self.offload.is_some()
+            && self.dscp == 0
+            && is_single
+            && is_plain
+            && transmit.destination.port() != 0
+    }
+
+    /// Sends datagrams that [it takes](Self::takes_many), in one call. Gives how many of the first left, at least one.
+    #[cfg(target_os = "linux")]
+    pub(super) fn send_many(&self, socket: &UdpSocket, transmits: &[Transmit<'_>]) -> io::Result<usize> {
+        super::many::send(socket, transmits, |address| if self.v6 { mapped(address) } else { address })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn send_many(&self, _: &UdpSocket, _: &[Transmit<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Sends the datagrams of a train one by one.

@@ -4,6 +4,8 @@ mod config;
 #[cfg(target_os = "linux")]
 mod control;
 mod driver;
+#[cfg(target_os = "linux")]
+mod many;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod wake;
@@ -98,6 +100,27 @@ impl Socket {
         }
         let mut send = send;
         send()
+    }
+
+    /// Sends single datagrams in one call. Gives how many of the first left; 0: the socket takes nothing at the moment.
+    fn send_many(&mut self, transmits: &[Transmit<'_>]) -> io::Result<usize> {
+        let mut sent = 0;
+        let Self { driver, udp, .. } = self;
+        let mut send = || match driver.send_many(udp, transmits) {
+            Ok(count) => {
+                sent = count;
+                Ok(SendOutcome::Sent)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(SendOutcome::Blocked),
+            Err(error) => Err(error),
+        };
+        #[cfg(feature = "tokio")]
+        if let Some(reactor) = &self.reactor {
+            self.blocked = reactor.try_send(send)? == SendOutcome::Blocked;
+            return Ok(sent);
+        }
+        self.blocked = send()? == SendOutcome::Blocked;
+        Ok(sent)
     }
 }
 
@@ -226,6 +249,32 @@ impl Transport for UdpTransport {
         let result = socket.send(transmit);
         socket.blocked = matches!(result, Ok(SendOutcome::Blocked));
         result
+    }
+
+    fn send_many(&mut self, transmits: &[Transmit<'_>]) -> (usize, io::Result<SendOutcome>) {
+        let mut done = 0;
+        while let Some(rest) = transmits.get(done..)
+            && let Some(first) = rest.first()
+        {
+            let socket = self.sockets.iter_mut().find(|socket| socket.id == first.socket);
+            let alike = socket.as_ref().map_or(0, |socket| {
+                rest.iter().take_while(|t| t.socket == socket.id && socket.driver.takes_many(t)).count()
+            });
+            let sent = match socket {
+                Some(socket) if alike > 1 => socket.send_many(rest.get(..alike).unwrap_or(rest)),
+                _ => match self.send(first) {
+                    Ok(SendOutcome::Sent) => Ok(1),
+                    Ok(SendOutcome::Blocked) => Ok(0),
+                    Err(error) => Err(error),
+                },
+            };
+            match sent {
+                Ok(0) => return (done, Ok(SendOutcome::Blocked)),
+                Ok(sent) => done += sent,
+                Err(error) => return (done, Err(error)),
+            }
+        }
+        (done, Ok(SendOutcome::Sent))
     }
 
     fn max_segments(&self) -> usize {
@@ -382,6 +431,60 @@ mod tests {
             for ((meta, got), expected) in received.iter().zip(train.segments()) {
                 prop_assert_eq!(meta.remote, sender.local_addr().unwrap());
                 prop_assert_eq!(&got[..], expected);
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever stands among them: datagrams, trains, marks, sources, places nobody can be at, sockets that are not open.
+        #[test]
+        fn many_leave_as_if_each_had_left_alone(
+            kinds in prop::collection::vec((0u8..12, 0usize..3), 1..100),
+            setup in 0usize..4,
+            anywhere in any::<bool>(),
+        ) {
+            let (_, config) = setups()[setup].clone();
+            let at = if anywhere { "0.0.0.0:0" } else { LOCAL };
+            let mut sender = UdpTransport::bind_with(at, config.clone()).unwrap();
+            let mut receivers: Vec<_> =
+                (0..3).map(|_| UdpTransport::bind_with(LOCAL, config.clone()).unwrap()).collect();
+            let contents: Vec<Vec<u8>> = (0..kinds.len()).map(|index| vec![index as u8; 1 + index]).collect();
+            let mut expected = vec![Vec::new(); 3];
+            let transmits: Vec<Transmit<'_>> = kinds
+                .iter()
+                .zip(&contents)
+                .map(|(&(kind, receiver), contents)| {
+                    let transmit = to(receivers[receiver].local_addr().unwrap(), contents);
+                    let transmit = match kind {
+                        0 => Transmit { destination: SocketAddr::from(([127, 0, 0, 1], 0)), ..transmit },
+                        1 => Transmit { socket: SocketId(9), ..transmit },
+                        2 => Transmit { segment_size: Some(7), ..transmit },
+                        3 => Transmit { source: Some(Ipv4Addr::LOCALHOST.into()), ..transmit },
+                        4 => Transmit { ecn: Some(super::super::Ecn::Ect0), ..transmit },
+                        _ => transmit,
+                    };
+                    if kind > 1 {
+                        expected[receiver].extend(transmit.segments().map(<[u8]>::to_vec));
+                    }
+                    transmit
+                })
+                .collect();
+            let mut done = 0;
+            while done < transmits.len() {
+                let (sent, then) = sender.send_many(&transmits[done..]);
+                done += sent;
+                match then {
+                    Ok(SendOutcome::Sent) => prop_assert_eq!(done, transmits.len()),
+                    Ok(SendOutcome::Blocked) => prop_assert!(false, "no loopback socket fills up so soon"),
+                    Err(_) => {
+                        prop_assert!(kinds[done].0 < 2, "the error is of the one it is said to be of");
+                        done += 1;
+                    }
+                }
+            }
+            for (receiver, expected) in receivers.iter_mut().zip(expected) {
+                let got = receive(receiver, expected.len());
+                prop_assert_eq!(got.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), expected);
             }
         }
     }
