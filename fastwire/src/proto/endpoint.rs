@@ -196,6 +196,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 continue;
             }
             connection.common.scheduled = None;
+            // Entries do not follow deadlines that move away, as those of a busy connection do all the time.
+            let deadline = connection.common.deadline.filter(|_| !connection.common.is_ready);
+            if deadline.is_some_and(|deadline| deadline > now) {
+                self.deadlines.schedule(id, &mut connection.common.scheduled, deadline);
+                continue;
+            }
             if self.side == Side::Client {
                 client::handle_timeout(self, id, now);
             }

@@ -80,6 +80,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let soonest = self.clock.now() + GRANULARITY;
         let deadline = connection.next_deadline(&self.config).map(|at| at.max(soonest));
+        connection.common.deadline = deadline;
         self.deadlines.schedule(id, &mut connection.common.scheduled, deadline);
     }
 }

@@ -166,6 +166,8 @@ pub(crate) struct Common<C, G> {
     pub(crate) observer: Option<Box<dyn Observer>>,
     /// The endpoint's books: the earliest entry in its deadline heap, and on which of its lists this is.
     pub(crate) scheduled: Option<Instant>,
+    /// Its deadline as of when it had nothing more to send.
+    pub(crate) deadline: Option<Instant>,
     pub(crate) is_ready: bool,
     pub(crate) is_deliverable: bool,
     pub(crate) is_paused: bool,
@@ -211,6 +213,7 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
             user_data: None,
             observer: None,
             scheduled: None,
+            deadline: None,
             is_ready: false,
             is_deliverable: false,
             is_paused: false,
