@@ -217,7 +217,7 @@ fn an_idle_connection_costs_a_server_little_memory() {
     let start = Instant::now();
     let mut now = start;
     let mut server: Core =
-        Endpoint::server(&ServerConfig::default(), parts(CongestionMode::Conservative), [1; 32], now)
+        Endpoint::server(&ServerConfig::default(), parts(CongestionMode::Auto), [1; 32], now)
             .expect("server");
     let mut buf = TransmitBuf::new(16);
     let mut pool = ChunkPool::new();
@@ -226,7 +226,7 @@ fn an_idle_connection_costs_a_server_little_memory() {
             let mut seed = [0; 32];
             seed[..4].copy_from_slice(&number.to_le_bytes());
             let mut client: Core =
-                Endpoint::client(&ClientConfig::default(), parts(CongestionMode::Conservative), seed, now)
+                Endpoint::client(&ClientConfig::default(), parts(CongestionMode::Auto), seed, now)
                     .expect("client");
             client.connect(now, &[server_address()]).expect("connects");
             client

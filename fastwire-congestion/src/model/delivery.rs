@@ -88,6 +88,10 @@ impl Delivery {
         if self.records.len() == MAX_RECORDS {
             self.records.pop_front();
         }
+        if self.records.capacity() == 0 {
+            // One is all that a quiet connection needs.
+            self.records.reserve_exact(1);
+        }
         self.records.push_back(Record {
             at: sent.now,
             delivered: self.delivered,

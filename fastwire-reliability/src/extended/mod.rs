@@ -24,7 +24,7 @@ mod shares;
 mod tests;
 mod types;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub use types::{ControlFrame, Fate, Incoming, PeerLimits, Undelivered, Written};
@@ -34,7 +34,8 @@ use crate::channel_set::ChannelSet;
 use crate::recovery::{GRANULARITY, Outcome, Recovery};
 use crate::space::{AckSpace, Repeat};
 use crate::{
-    ChannelLayout, ChannelsConfig, ChannelsStats, DeliveryMode, GiveUp, ReceiveQuality, RecoveryProfile, Rtt,
+    ChannelConfig, ChannelLayout, ChannelsConfig, ChannelsStats, DeliveryMode, GiveUp, ReceiveQuality,
+    RecoveryProfile, Rtt,
 };
 use deliveries::Deliveries;
 use inbox::Inbox;
@@ -59,6 +60,15 @@ const CREDIT_DELAY: Duration = Duration::from_millis(100);
 /// The receive budget is announced in 16 bits of KiB.
 const MAX_BUDGET: u64 = 65_535 << 10;
 
+/// What of the configuration is asked for later: every connection holds it.
+#[derive(Debug)]
+struct Kept {
+    max_queued_bytes: usize,
+    max_queued_messages: usize,
+    fragment_timeout: Duration,
+    channels: BTreeMap<u8, ChannelConfig>,
+}
+
 /// What one channel has in use; nothing until it is used.
 #[derive(Debug, Default)]
 struct Channel {
@@ -81,7 +91,7 @@ struct Channel {
 #[derive(Debug)]
 pub struct ExtendedChannels {
     layout: ChannelLayout,
-    config: ChannelsConfig,
+    config: Kept,
     limits: PeerLimits,
     peer: PeerLimits,
     /// A channel's share of our receive budget, and a reliable channel's of the peer's: asked for with every message.
@@ -183,7 +193,12 @@ impl ExtendedChannels {
             clock: None,
             first_message: 1,
             stats: ChannelsStats::default(),
-            config: timers,
+            config: Kept {
+                max_queued_bytes: config.max_queued_bytes,
+                max_queued_messages: config.max_queued_messages,
+                fragment_timeout: config.fragment_timeout,
+                channels: config.channels.clone(),
+            },
             peer: PeerLimits { receive_budget: 0, ..limits },
             limits,
             layout,

@@ -304,12 +304,17 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let controller = self.controller(false, now);
         let (side, config) = (self.side, &self.config);
         let connection = self.connections.insert(Connection::new(side, path, controller, config, now));
+        self.watch(connection, now);
+        connection
+    }
+
+    /// Asks the application for somebody who hears what happens to a new connection.
+    pub(super) fn watch(&mut self, connection: ConnectionId, now: Instant) {
         let observers = self.config.observers.as_ref();
         if let (Some(observers), Some(new)) = (observers, self.connections.get_mut(connection)) {
-            let is_server = side == Side::Server;
-            new.common.observer = observers.make(&Subject { connection, is_server, remote: path.1, at: now });
+            let (is_server, remote) = (self.side == Side::Server, new.remote());
+            new.common.observer = observers.make(&Subject { connection, is_server, remote, at: now });
         }
-        connection
     }
 
     /// A congestion controller for a new connection. `extended`: its profile.

@@ -11,7 +11,7 @@ use fastwire_crypto::{Cipher, CipherSuites, PublicKey};
 use fastwire_wire::{CONTROL_PREFIX, Connect, Control, ControlType, PacketHeader, Reject, RejectReason};
 
 use super::admission::Arriving;
-use super::connection::{Receipt, opens};
+use super::connection::{Connection, Env, Receipt, opens};
 use super::handshake::client::HandshakeDatagram;
 use super::handshake::extended::Agreed;
 use super::handshake::extended::server::ResponseOutcome;
@@ -204,23 +204,32 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             let refusal = Control::Reject(Reject { reason: RejectReason::NOT_AUTHORISED });
             return self.answer(answer_to(meta, bare_refusal(&refusal, agreed.client_nonce)));
         }
-        let id = self.add_connection((meta.socket, meta.remote), now);
-        self.settle(id, meta);
-        let controller = self.controller(true, now);
+        let (path, controller) = ((meta.socket, meta.remote), self.controller(true, now));
         let Some(router) = &mut self.router else { return };
-        let evicted = router.bind_cookie(cookie, id, now);
+        let mut env = Env {
+            config: &self.config,
+            outcome: &mut self.outcome,
+            changes: &mut self.changes,
+            entropy: &mut self.entropy,
+            ids: Some(&router.ids),
+            uptime: self.clock.uptime(),
+            may_move: false,
+        };
+        // A suite that cannot be made was never agreed on; but nothing here may panic.
+        let Ok(mut connection) = Connection::half_open(path, agreed, controller, suites, now, &mut env)
+        else {
+            return;
+        };
         let authorize = self.config.extended.authorize;
-        let mut made = Ok(());
-        self.with_connection(id, |connection, env| {
-            made = connection.half_open(agreed, controller, suites, now, env);
-            if authorize && let Some(extended) = connection.extended_mut() {
-                extended.await_verdict();
-            }
-        });
-        if made.is_err() {
-            // A suite that cannot be made was never agreed on; but nothing here may panic.
-            self.with_connection(id, |connection, env| connection.end(DisconnectReason::Error, env));
-        } else if authorize {
+        if authorize && let Some(extended) = connection.extended_mut() {
+            extended.await_verdict();
+        }
+        let id = self.connections.insert(connection);
+        let evicted = router.bind_cookie(cookie, id, now);
+        self.watch(id, now);
+        self.settle(id, meta);
+        self.with_connection(id, |_, _| {});
+        if authorize {
             self.events.push_back(Event::Authorize { connection: id });
         }
         if let Some(evicted) = evicted {

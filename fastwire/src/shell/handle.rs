@@ -108,9 +108,10 @@ impl ConnectionHandle {
         self.link.rtt()
     }
 
-    /// The connection's figures; its last ones once it is over.
+    /// The connection's figures, renewed ten times a second while somebody holds a handle of it, zeros before the first time; its
+    /// last ones once it is over.
     pub fn stats(&self) -> ConnectionStats {
-        self.link.snapshot().stats
+        self.link.snapshot().stats()
     }
 
     /// Why the connection ended; `None` while it lives.

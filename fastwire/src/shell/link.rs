@@ -157,14 +157,25 @@ impl Hub {
         if state == ConnectionState::Disconnected {
             return None;
         }
+        let link = self.make(id, endpoint);
+        link.renew(endpoint, true);
+        Some(link)
+    }
+
+    /// A link, made if there is none yet.
+    fn make<C: Cipher, Z: Compressor, G: CongestionController>(
+        self: &Arc<Self>,
+        id: ConnectionId,
+        endpoint: &Endpoint<C, Z, G>,
+    ) -> Arc<Link> {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
         let link = links.entry(id).or_insert_with(|| {
             let link = Arc::new(Link::new(id, Arc::clone(self)));
-            link.renew(endpoint);
+            link.renew(endpoint, false);
             *lock(&self.current) = Some(Arc::clone(&link));
             link
         });
-        Some(Arc::clone(link))
+        Arc::clone(link)
     }
 
     pub(crate) fn find(&self, id: ConnectionId) -> Option<Arc<Link>> {
@@ -189,9 +200,12 @@ impl Hub {
         id: ConnectionId,
         endpoint: &Endpoint<C, Z, G>,
     ) {
-        let link = if self.eager.load(Ordering::Acquire) { self.link(id, endpoint) } else { self.find(id) };
+        let eager = self.eager.load(Ordering::Acquire);
+        let link = if eager { Some(self.make(id, endpoint)) } else { self.find(id) };
         if let Some(link) = link {
-            link.renew(endpoint);
+            // Of a server's connections most are never asked for their figures.
+            let is_client = endpoint.health().is_none();
+            link.renew(endpoint, is_client);
         }
     }
 
@@ -204,7 +218,7 @@ impl Hub {
     ) -> Vec<Receipt> {
         let link = self.links.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         let Some(link) = link else { return Vec::new() };
-        link.renew(endpoint);
+        link.renew(endpoint, true);
         link.end(reason, Last::of(id, endpoint))
     }
 
@@ -215,7 +229,8 @@ impl Hub {
         endpoint: &Endpoint<C, Z, G>,
     ) {
         if let Some(link) = self.find(id) {
-            link.renew(endpoint);
+            // The map and this call hold two references.
+            link.renew(endpoint, Arc::strong_count(&link) > 2);
         }
     }
 
@@ -234,7 +249,7 @@ impl Hub {
         for link in self.links.read().unwrap_or_else(PoisonError::into_inner).values() {
             // The map holds one reference; the rest are handles.
             if Arc::strong_count(link) > 1 {
-                link.renew(endpoint);
+                link.renew(endpoint, true);
             }
         }
     }
@@ -523,7 +538,12 @@ impl Link {
         queue.orders.push_front(order);
     }
 
-    fn renew<C: Cipher, Z: Compressor, G: CongestionController>(&self, endpoint: &Endpoint<C, Z, G>) {
+    /// Shows how the connection is now; its figures if they are `wanted`.
+    fn renew<C: Cipher, Z: Compressor, G: CongestionController>(
+        &self,
+        endpoint: &Endpoint<C, Z, G>,
+        wanted: bool,
+    ) {
         let state = endpoint.state(self.id);
         if endpoint.profile(self.id) == Some(Profile::Extended) {
             self.extended.store(true, Ordering::Release);
@@ -533,7 +553,9 @@ impl Link {
             self.rtt_nanos.store(stats.rtt.as_nanos() as u64, Ordering::Relaxed);
             let mut snapshot = lock(&self.snapshot);
             snapshot.remote = endpoint.remote_addr(self.id);
-            snapshot.stats = stats;
+            if wanted {
+                **snapshot.stats.get_or_insert_default() = stats;
+            }
             snapshot.server_key = snapshot.server_key.or_else(|| endpoint.server_key(self.id));
         }
         // A handle that has said farewell is ahead of the pump.

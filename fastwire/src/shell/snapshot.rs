@@ -14,7 +14,8 @@ use crate::{ConnectionId, ConnectionStats, DisconnectReason};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Snapshot {
     pub(super) remote: Option<SocketAddr>,
-    pub(super) stats: ConnectionStats,
+    /// Nothing before somebody holds a handle: a server has many connections, and these are most of a link.
+    pub(super) stats: Option<Box<ConnectionStats>>,
     /// Extended profile: the server's identity key.
     pub(super) server_key: Option<PublicKey>,
     pub(super) reason: Option<DisconnectReason>,
@@ -44,6 +45,10 @@ impl Last {
 }
 
 impl Snapshot {
+    pub(super) fn stats(self) -> ConnectionStats {
+        self.stats.map_or_else(ConnectionStats::default, |stats| *stats)
+    }
+
     pub(super) fn farewell(&self) -> Option<(u16, String)> {
         self.last.as_ref()?.farewell.clone()
     }

@@ -152,7 +152,7 @@ pub(crate) struct Common<C, G> {
     /// Client: when the silence is put down to the local socket, and another one is tried.
     pub(crate) rebind_at: Option<Instant>,
     pub(crate) owed: Owed,
-    pub(crate) closing: Option<Closing>,
+    pub(crate) closing: Option<Box<Closing>>,
     pub(crate) farewell: Farewell,
     /// Sockets no longer used, and until when they stay open.
     pub(crate) retiring: SmallVec<[(SocketId, Instant); 1]>,
@@ -323,7 +323,8 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
             ConnectionState::Connected => {
                 self.state = ConnectionState::Disconnecting;
                 let linger_until = now + linger;
-                self.closing = Some(Closing { reason, linger_until, farewells: 0, next_farewell: now });
+                let closing = Closing { reason, linger_until, farewells: 0, next_farewell: now };
+                self.closing = Some(Box::new(closing));
                 self.go_on_closing(idle, now, env);
             }
             // Closing already: at most sooner.
@@ -367,7 +368,7 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
         self.state = ConnectionState::Disconnecting;
         let closing =
             Closing { reason: DisconnectReason::Error, linger_until: now, farewells: 0, next_farewell: now };
-        self.closing = Some(closing);
+        self.closing = Some(Box::new(closing));
         self.owed.disconnect = true;
     }
 

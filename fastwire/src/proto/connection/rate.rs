@@ -38,38 +38,46 @@ impl Bucket {
 
 /// What a connection may send ([`max_send_rate`](crate::ServerConfig::max_send_rate)).
 #[derive(Debug, Default)]
-pub(crate) struct SendCap {
-    bucket: Option<Bucket>,
+pub(crate) struct SendCap(Option<Box<Capped>>);
+
+#[derive(Debug)]
+struct Capped {
+    bucket: Bucket,
     /// When data may leave again, if it was held back at the last look.
     opens_at: Option<Instant>,
 }
 
 impl SendCap {
     pub(crate) fn new(per_second: Option<u64>, now: Instant) -> Self {
-        let bucket = per_second.map(|rate| Bucket::new(rate as f64, LEAST_SAVED, now));
-        Self { bucket, opens_at: None }
+        Self(per_second.map(|rate| {
+            Box::new(Capped { bucket: Bucket::new(rate as f64, LEAST_SAVED, now), opens_at: None })
+        }))
     }
 
     /// Whether nothing but acknowledgements and control may leave.
     pub(crate) fn is_closed(&mut self, now: Instant) -> bool {
-        self.opens_at = self.bucket.as_mut().and_then(|bucket| bucket.opens_at(now));
-        self.opens_at.is_some()
+        let Some(capped) = &mut self.0 else { return false };
+        capped.opens_at = capped.bucket.opens_at(now);
+        capped.opens_at.is_some()
     }
 
     pub(crate) fn on_sent(&mut self, bytes: usize) {
-        if let Some(bucket) = &mut self.bucket {
-            bucket.tokens -= bytes as f64;
+        if let Some(capped) = &mut self.0 {
+            capped.bucket.tokens -= bytes as f64;
         }
     }
 
     pub(crate) fn opens_at(&self) -> Option<Instant> {
-        self.opens_at
+        self.0.as_ref()?.opens_at
     }
 }
 
 /// What a connection may deliver ([`Limits::receive_messages_per_second`], [`Limits::receive_bytes_per_second`]).
 #[derive(Debug, Default)]
-pub(crate) struct Intake {
+pub(crate) struct Intake(Option<Box<Metered>>);
+
+#[derive(Debug)]
+struct Metered {
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
     opens_at: Option<Instant>,
@@ -81,41 +89,41 @@ impl Intake {
     pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
         let messages = limits.receive_messages_per_second.map(|rate| Bucket::new(rate.into(), 1.0, now));
         let bytes = limits.receive_bytes_per_second.map(|rate| Bucket::new(rate as f64, LEAST_SAVED, now));
-        Self { messages, bytes, opens_at: None, throttled: 0 }
+        let is_metered = messages.is_some() || bytes.is_some();
+        Self(is_metered.then(|| Box::new(Metered { messages, bytes, opens_at: None, throttled: 0 })))
     }
 
     /// Whether what arrives has to wait.
     pub(crate) fn is_closed(&mut self, now: Instant) -> bool {
-        if self.messages.is_none() && self.bytes.is_none() {
-            return false;
-        }
-        let buckets = [&mut self.messages, &mut self.bytes].into_iter().flatten();
+        let Some(metered) = &mut self.0 else { return false };
+        let buckets = [&mut metered.messages, &mut metered.bytes].into_iter().flatten();
         let opens_at = buckets.filter_map(|bucket| bucket.opens_at(now)).max();
-        self.throttled += u64::from(opens_at.is_some() && self.opens_at.is_none());
-        self.opens_at = opens_at;
+        metered.throttled += u64::from(opens_at.is_some() && metered.opens_at.is_none());
+        metered.opens_at = opens_at;
         opens_at.is_some()
     }
 
     pub(crate) fn on_delivered(&mut self, bytes: usize) {
-        if let Some(bucket) = &mut self.messages {
+        let Some(metered) = &mut self.0 else { return };
+        if let Some(bucket) = &mut metered.messages {
             bucket.tokens -= 1.0;
         }
-        if let Some(bucket) = &mut self.bytes {
+        if let Some(bucket) = &mut metered.bytes {
             bucket.tokens -= bytes as f64;
         }
     }
 
     pub(crate) fn opens_at(&self) -> Option<Instant> {
-        self.opens_at
+        self.0.as_ref()?.opens_at
     }
 
     /// Whether it opens now. Says so once.
     pub(crate) fn wakes(&mut self, now: Instant) -> bool {
-        self.opens_at.take_if(|at| *at <= now).is_some()
+        self.0.as_mut().is_some_and(|metered| metered.opens_at.take_if(|at| *at <= now).is_some())
     }
 
     pub(crate) fn throttled(&self) -> u64 {
-        self.throttled
+        self.0.as_ref().map_or(0, |metered| metered.throttled)
     }
 }
 

@@ -241,7 +241,7 @@ impl Sender {
     /// The connection's figures, as of the last 100 ms in which something happened; its last ones once it is
     /// over.
     pub fn stats(&self) -> ConnectionStats {
-        self.held.link.snapshot().stats
+        self.held.link.snapshot().stats()
     }
 
     /// The server's identity key, pinned or learned; `None` in the base profile.

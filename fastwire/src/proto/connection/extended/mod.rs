@@ -7,6 +7,7 @@ mod receive;
 mod send;
 mod validation;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ use crate::proto::Side;
 use crate::proto::entropy::Entropy;
 use crate::proto::handshake::extended::Agreed;
 use crate::proto::handshake::extended::client::Won;
-use crate::transport::RecvMeta;
+use crate::transport::{RecvMeta, SocketId};
 use crate::{ConnectionError, ConnectionState, DisconnectReason, Profile, StreamError};
 
 pub use self::clock_sync::ServerTime;
@@ -78,11 +79,11 @@ pub(crate) struct Extended<C> {
     cookie: [u8; 32],
     client_nonce: [u8; 8],
     auth: Bytes,
-    claims: Option<TokenClaims>,
+    claims: Option<Box<TokenClaims>>,
     /// What the peer accepts.
     peer: Params,
     ids: Ids,
-    greeting: Option<Greeting>,
+    greeting: Option<Box<Greeting>>,
     /// Server: the application has yet to let the client in.
     awaits_verdict: bool,
     moving: Option<Box<Move>>,
@@ -97,7 +98,7 @@ pub(crate) struct Extended<C> {
     /// What it said.
     pub(super) told: Farewell,
     /// Client: what time it is at the server, where both want that.
-    clock: Option<ClockSync>,
+    clock: Option<Box<ClockSync>>,
     /// Server: questions about the time that wait for an answer.
     asked: SmallVec<[u32; MAX_ASKED]>,
     /// Client: hides the id before its packets.
@@ -123,13 +124,12 @@ impl<C: Cipher> Extended<C> {
             Some(opener) => (c2s, opener),
             None => (s2c, ShortOpener::starting_at(first, c2s, Arc::clone(suites))?),
         };
-        let greeting = matches!(ids, Ids::Issued(_)).then_some(Greeting {
-            server_random: agreed.server_random,
-            last_sent: None,
-            interval: CONNECTED_INTERVAL,
+        let greeting = matches!(ids, Ids::Issued(_)).then(|| {
+            let server_random = agreed.server_random;
+            Box::new(Greeting { server_random, last_sent: None, interval: CONNECTED_INTERVAL })
         });
         let agreed_clock = config.extended.params.flags & agreed.peer.flags & Params::CLOCK != 0;
-        let clock = (agreed_clock && matches!(ids, Ids::Given(_))).then(|| ClockSync::new(now));
+        let clock = (agreed_clock && matches!(ids, Ids::Given(_))).then(|| Box::new(ClockSync::new(now)));
         let mut channels_config = super::channels_config(config);
         let params = &config.extended.params;
         channels_config.receive_budget = Some(usize::from(params.receive_budget_kib) << 10);
@@ -149,7 +149,7 @@ impl<C: Cipher> Extended<C> {
             cookie: agreed.cookie,
             client_nonce: agreed.client_nonce,
             auth: agreed.auth,
-            claims: agreed.claims,
+            claims: agreed.claims.map(Box::new),
             peer: agreed.peer,
             ids,
             greeting,
@@ -202,7 +202,7 @@ impl<C: Cipher> Extended<C> {
 
     /// What the connect token said.
     pub(crate) fn claims(&self) -> Option<&TokenClaims> {
-        self.claims.as_ref()
+        self.claims.as_deref()
     }
 
     pub(crate) fn export(&self, label: &[u8], out: &mut [u8]) -> Result<(), KeyError> {
@@ -267,7 +267,7 @@ impl<C: Cipher> Extended<C> {
         let recent = |greeting: &Greeting| {
             greeting.last_sent.is_some_and(|at| now.saturating_duration_since(at) < CONNECTED_INTERVAL)
         };
-        if !self.awaits_verdict && self.greeting.as_ref().is_some_and(|greeting| !recent(greeting)) {
+        if !self.awaits_verdict && self.greeting.as_deref().is_some_and(|greeting| !recent(greeting)) {
             common.owed.connected = true;
         }
     }
@@ -383,7 +383,7 @@ impl<C: Cipher> Extended<C> {
             moving,
             self.mtu.next_deadline(common.path.allowance()),
             self.greeting_due(common),
-            self.clock.as_ref().filter(|_| common.closing.is_none()).map(ClockSync::next_deadline),
+            self.clock.as_ref().filter(|_| common.closing.is_none()).map(|clock| clock.next_deadline()),
         ]
         .into_iter()
         .flatten()
@@ -406,17 +406,16 @@ impl<C: Cipher> Extended<C> {
 }
 
 impl<C: Cipher, G: CongestionController> super::Connection<C, G> {
-    /// Server: takes a RESPONSE that was in order. No packet of the client has opened yet.
+    /// Server: what a RESPONSE that was in order makes. No packet of the client has opened yet.
     pub(crate) fn half_open(
-        &mut self,
+        path: (SocketId, SocketAddr),
         agreed: Agreed,
         controller: G,
         suites: &Arc<dyn CipherSuites<Cipher = C>>,
         now: Instant,
         env: &mut Env<'_>,
-    ) -> Result<(), NotMade> {
-        self.common.pressure = Pressure::new(controller, now);
-        let profile = super::recovery_profile(&self.common.pressure.controller);
+    ) -> Result<Self, NotMade> {
+        let profile = super::recovery_profile(&controller);
         let rtt = agreed.rtt;
         let ids = Ids::Issued(Issued::new(new_cid(env).ok_or(NotMade)?));
         let parts = (suites, env.config, &mut *env.entropy);
@@ -425,10 +424,9 @@ impl<C: Cipher, G: CongestionController> super::Connection<C, G> {
             extended.channels.seed_rtt(sample, now);
         }
         env.changes.extend(extended.ids().into_iter().map(Change::NewId));
-        // a server's application has queued nothing yet
-        let _ = self.turn_extended(extended, now);
-        self.common.owed.connected = true;
-        Ok(())
+        let mut common = Common::new(Side::Server, path, controller, env.config, now);
+        common.owed.connected = true;
+        Ok(Self { common, profile: super::Profile::Extended(Box::new(extended)) })
     }
 
     /// Client: the server's CONNECTED, which is `datagram`, opened.

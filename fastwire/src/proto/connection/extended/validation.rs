@@ -158,7 +158,7 @@ impl Move {
 
 /// Challenges of the peer that wait to be answered on the way they came.
 #[derive(Debug, Default)]
-pub(super) struct Echoes(SmallVec<[(Way, Token); 1]>);
+pub(super) struct Echoes(Vec<(Way, Token)>);
 
 impl Echoes {
     pub(super) fn push(&mut self, way: Way, token: Token) {
