@@ -77,6 +77,15 @@ impl<B: Backend> Cipher for AeadBy<B> {
         }
     }
 
+    #[inline]
+    fn prefetch(&self) {
+        match &self.0 {
+            Inner::None => {}
+            Inner::Aes128Gcm(cipher) => crate::prefetch(&**cipher),
+            Inner::ChaCha20Poly1305(cipher) => crate::prefetch(&**cipher),
+        }
+    }
+
     fn is_plaintext(&self) -> bool {
         matches!(self.0, Inner::None)
     }

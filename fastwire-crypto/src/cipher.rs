@@ -47,6 +47,10 @@ pub trait Cipher: Send {
 
     /// How often this key may be used.
     fn limits(&self) -> AeadLimits;
+
+    /// Hints that the key will be used soon ([`prefetch`](crate::prefetch())), for ciphers that keep it elsewhere than in
+    /// themselves. Default: nothing.
+    fn prefetch(&self) {}
 }
 
 impl<T: Cipher + ?Sized> Cipher for Box<T> {
@@ -71,6 +75,10 @@ impl<T: Cipher + ?Sized> Cipher for Box<T> {
 
     fn is_plaintext(&self) -> bool {
         (**self).is_plaintext()
+    }
+
+    fn prefetch(&self) {
+        (**self).prefetch();
     }
 
     fn limits(&self) -> AeadLimits {

@@ -104,6 +104,13 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
         self.seen.resize(words, 0);
     }
 
+    /// Hints that the place of the next number will be used soon.
+    pub(crate) fn prefetch(&self) {
+        if let Some(word) = self.seen.get(Self::place(self.highest).0) {
+            crate::prefetch(word);
+        }
+    }
+
     #[inline]
     fn word(&self, index: usize) -> u64 {
         self.seen.get(index).copied().unwrap_or(0)

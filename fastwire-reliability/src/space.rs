@@ -99,6 +99,17 @@ pub(crate) struct AckSpace<C> {
 }
 
 impl<C> AckSpace<C> {
+    /// Shows the records of the oldest packet, which the next acknowledgement may be of, and the place of the next one.
+    pub(crate) fn show_parts(&self, to: &mut impl crate::extended::Parts) {
+        if let (Some(oldest), Some(newest)) = (self.sent.front(), self.sent.back()) {
+            to.see(oldest);
+            to.see(newest);
+        }
+        if let Some(flight) = self.flight.front() {
+            to.see(flight);
+        }
+    }
+
     /// A line whose first number is `first`.
     pub(crate) fn new(first: u64, repeat: Repeat) -> Self {
         Self {

@@ -13,6 +13,9 @@ cargo xtask bench [--short | --full | --quick] [--workload P1,P3...] [--system N
 cargo xtask bench --time [--json]
     nanoseconds of each layer, of AEAD libraries and of key agreement, in one run
 
+cargo xtask bench --fan-out
+    nanoseconds of a server's core, with few connections and with many
+
 cargo xtask bench --counts [--bless]
     instructions of each layer (valgrind) against fastwire-bench/counts.json; more than 2 % above it is an error;
     --bless writes the file
@@ -35,6 +38,7 @@ pub(crate) fn run(arguments: &[String]) -> Done {
     match arguments.first().map(String::as_str) {
         Some("--layers") => layers(rest),
         Some("--counts") => counts::run(rest),
+        Some("--fan-out") => member("layers", &["fan-out"]).replace(),
         Some("--time") => member("layers", &["time"]).arguments(rest).replace(),
         _ => member("fastwire-bench", &[]).arguments(arguments).replace(),
     }

@@ -14,6 +14,11 @@ impl HeaderMask {
         MaskKey::new(suite, hp).map(|key| Self(Box::new(key)))
     }
 
+    /// Hints that the key will be used soon.
+    pub(super) fn prefetch(&self) {
+        crate::prefetch(&*self.0);
+    }
+
     /// The mask for a packet whose ciphertext, from after the packet number on, begins with `sample`.
     #[inline]
     pub fn mask(&self, sample: &[u8; 16]) -> [u8; 4] {

@@ -54,6 +54,12 @@ pub struct ShortSealer<C> {
 }
 
 impl<C: Cipher> ShortSealer<C> {
+    /// Hints that a packet will be sealed soon.
+    pub fn prefetch(&self) {
+        self.mask.prefetch();
+        self.key.cipher.prefetch();
+    }
+
     /// Starts with packet number 0.
     ///
     /// # Errors
@@ -176,6 +182,16 @@ impl<C: Cipher> ShortOpener<C> {
         let keys = VecDeque::from([EpochKey::new(&secret, &*suites)?]);
         let window = ReplayWindow::new();
         Ok(Self { suites, keys, newest: secret, mask, window, begun: false, forgeries: 0 })
+    }
+
+    /// Hints that a packet will be opened soon.
+    pub fn prefetch(&self) {
+        self.mask.prefetch();
+        self.window.prefetch();
+        if let Some(key) = self.keys.back() {
+            crate::prefetch(key);
+            key.cipher.prefetch();
+        }
     }
 
     /// Packets that did not open.

@@ -69,6 +69,12 @@ struct Kept {
     channels: BTreeMap<u8, ChannelConfig>,
 }
 
+/// Who wants to see the parts of a connection that lie apart, to have them at hand when its next packet comes.
+pub trait Parts {
+    /// One of them.
+    fn see<T>(&mut self, part: &T);
+}
+
 /// What one channel has in use; nothing until it is used.
 #[derive(Debug, Default)]
 struct Channel {
@@ -316,6 +322,25 @@ impl ExtendedChannels {
         let reliable = channel.inbox.as_ref().map(|inbox| inbox.quality.snapshot());
         let loose = channel.loose.as_ref().map(|inbox| inbox.quality.snapshot());
         reliable.or(loose).unwrap_or_default()
+    }
+
+    /// Shows what the next packet will touch and what does not lie in `self`.
+    pub fn show_parts(&self, to: &mut impl Parts) {
+        for channel in &self.channels {
+            to.see(channel);
+        }
+        self.space.show_parts(to);
+        for channel in &self.channels {
+            if let Some(outbox) = &channel.outbox {
+                to.see(&**outbox);
+            }
+            if let Some(inbox) = &channel.inbox {
+                to.see(&**inbox);
+            }
+            if let Some(loose) = &channel.loose {
+                to.see(&**loose);
+            }
+        }
     }
 
     /// Gives back memory that a burst took. For a quiet moment, such as a heartbeat's.

@@ -24,6 +24,9 @@ const BLOCKED_RETRY: Duration = Duration::from_millis(10);
 /// What handles show of their connections is renewed no more often than this.
 const RENEW_INTERVAL: Duration = Duration::from_millis(100);
 
+/// So many datagrams at a time are announced to the endpoint: what they touch fits into the first cache.
+const EXPECTED: usize = 8;
+
 /// An endpoint, its transport, and the buffers between them.
 pub(crate) struct Pump<T, C, Z, G>
 where
@@ -92,7 +95,13 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         let handed = self.take_strays(now);
         match self.transport.recv(&mut self.batch) {
             Ok(count) => {
-                while let Some((meta, datagram)) = self.batch.pop() {
+                let mut expected = 0;
+                loop {
+                    if self.batch.next_buffer() >= expected {
+                        self.endpoint.announce(self.batch.heads(expected).take(EXPECTED));
+                        expected += EXPECTED;
+                    }
+                    let Some((meta, datagram)) = self.batch.pop() else { break };
                     self.endpoint.handle_datagram(now, &meta, datagram);
                 }
                 self.hand_on_strays();

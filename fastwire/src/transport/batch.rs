@@ -141,6 +141,17 @@ impl RecvBatch {
         }
     }
 
+    /// Which buffer the next datagram to be taken out lies in.
+    pub(crate) fn next_buffer(&self) -> usize {
+        self.cursor.0
+    }
+
+    /// The beginnings of the datagrams and trains in the buffers from `first` on.
+    pub(crate) fn heads(&self, first: usize) -> impl Iterator<Item = &[u8]> {
+        let buffers = self.arena.chunks(STRIDE).zip(&self.trains).skip(first);
+        buffers.filter_map(|(buffer, train)| buffer.get(..train.len.min(train.stride)))
+    }
+
     /// Takes the next datagram out, as bytes of its own.
     pub fn pop(&mut self) -> Option<(RecvMeta, BytesMut)> {
         let (index, offset) = self.cursor;
@@ -296,6 +307,29 @@ mod tests {
                 let taken: Vec<_> = iter::from_fn(|| batch.pop()).map(|(meta, b)| (meta, b.to_vec())).collect();
                 prop_assert_eq!(&taken, &expected);
             }
+        }
+    }
+
+    proptest! {
+        /// Whoever looks ahead sees the first datagram of each buffer that is still to be taken from.
+        #[test]
+        fn heads_are_what_comes_next(
+            trains in proptest::collection::vec((1usize..300, 1usize..100), 1..10),
+            skip in 0usize..10,
+        ) {
+            let mut batch = RecvBatch::with_slots(10);
+            for (index, &(len, stride)) in trains.iter().enumerate() {
+                batch.vacant().next().unwrap()[..len].fill(index as u8);
+                batch.commit(meta(index as u16), len, stride);
+            }
+            let heads: Vec<Vec<u8>> = batch.heads(skip).map(<[u8]>::to_vec).collect();
+            let mut firsts = Vec::new();
+            while let (buffer, Some((_, datagram))) = (batch.next_buffer(), batch.pop()) {
+                if buffer >= skip && buffer - skip == firsts.len() {
+                    firsts.push(datagram.to_vec());
+                }
+            }
+            prop_assert_eq!(heads, firsts);
         }
     }
 

@@ -2,6 +2,7 @@
 //! counter.
 
 mod ciphers;
+mod fan_out;
 mod kernels;
 
 use std::process::ExitCode;
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 const HELP: &str = "\
 layers time [--json]  nanoseconds of every layer, of AEAD libraries and of key agreement
 layers list           the layers whose instructions are counted
-layers run NAME N     that layer N times, nothing else: for valgrind";
+layers run NAME N     that layer N times, nothing else: for valgrind
+layers fan-out        nanoseconds of a server's core with few and with many connections";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
             let mut once = make();
             (0..times.parse().unwrap_or(1)).for_each(|_| once());
         }
+        ["fan-out"] => fan_out::print(),
         ["time"] => print(&time(), false),
         ["time", "--json"] => print(&time(), true),
         _ => println!("{HELP}"),

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use fastwire_compress::Method;
 use fastwire_congestion::{CongestionController, FirstRepeat};
-use fastwire_crypto::{Cipher, CipherSuite, KeyError};
+use fastwire_crypto::{Cipher, CipherSuite, KeyError, prefetch};
 use fastwire_reliability::extended::{Incoming, Undelivered};
 use fastwire_reliability::{
     ChannelsConfig, ChannelsStats, PushError, ReceiveQuality, RecoveryProfile, Rtt, Terms,
@@ -89,6 +89,18 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         Self {
             common: Common::new(side, path, controller, config, now),
             profile: Profile::Base(Box::new(base)),
+        }
+    }
+
+    /// Hints that the profile will be used soon, once it is known where it lies.
+    pub(crate) fn prefetch_profile(&self) {
+        either!(&self.profile, it => prefetch(&**it));
+    }
+
+    /// The same of what lies apart from the profile.
+    pub(crate) fn prefetch_parts(&self) {
+        if let Profile::Extended(extended) = &self.profile {
+            extended.prefetch_parts();
         }
     }
 

@@ -15,8 +15,8 @@ use bytes::{Bytes, BytesMut};
 use fastwire_compress::Method;
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::extended::{Exporter, ShortOpener, ShortSealer, VeilKeys};
-use fastwire_crypto::{Cipher, CipherSuite, CipherSuites, KeyError};
-use fastwire_reliability::extended::{ControlFrame, ExtendedChannels, Fate, Incoming, PeerLimits};
+use fastwire_crypto::{Cipher, CipherSuite, CipherSuites, KeyError, prefetch};
+use fastwire_reliability::extended::{ControlFrame, ExtendedChannels, Fate, Incoming, Parts, PeerLimits};
 use fastwire_reliability::{GiveUp, RecoveryProfile};
 use fastwire_wire::extended::Params;
 use smallvec::SmallVec;
@@ -165,6 +165,21 @@ impl<C: Cipher> Extended<C> {
             asked: SmallVec::new(),
             veil: config.extended.veil.clone(),
         })
+    }
+
+    /// Hints that what lies elsewhere will be used soon.
+    pub(super) fn prefetch_parts(&self) {
+        struct Prefetch;
+
+        impl Parts for Prefetch {
+            fn see<T>(&mut self, part: &T) {
+                prefetch(part);
+            }
+        }
+
+        self.opener.prefetch();
+        self.sealer.prefetch();
+        self.channels.show_parts(&mut Prefetch);
     }
 
     /// What time it is at the server, our own clock being at `uptime`.
