@@ -57,7 +57,7 @@ impl Compressor for BuiltinCompressor {
             algorithm => Err(CompressError::NotBuilt { algorithm }),
         };
         let encoding = made?;
-        let length = out.len() - start;
+        let length = out.len().saturating_sub(start);
         if length >= input.len() {
             out.truncate(start);
             return Ok(Compressed::NotWorthIt);
@@ -86,7 +86,7 @@ impl Compressor for BuiltinCompressor {
         if expanded.is_err() {
             out.truncate(start);
         }
-        expanded.map(|()| out.len() - start)
+        expanded.map(|()| out.len().saturating_sub(start))
     }
 }
 

@@ -31,15 +31,15 @@ impl Lz4 {
         };
         out.extend_from_slice(&size.to_le_bytes());
         let start = out.len();
-        out.resize(start + block::get_maximum_output_size(input.len()), 0);
+        out.resize(start.saturating_add(block::get_maximum_output_size(input.len())), 0);
         let written = out.get_mut(start..).map(|room| block::compress_into_with_table(input, room, table));
         match written {
             Some(Ok(length)) => {
-                out.truncate(start + length);
+                out.truncate(start.saturating_add(length));
                 Ok(())
             }
             _ => {
-                out.truncate(start - PREFIX);
+                out.truncate(start.saturating_sub(PREFIX));
                 Err(failed("the block exceeds its bound"))
             }
         }
@@ -61,10 +61,10 @@ pub(crate) fn decompress(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Resul
     let room = claimed.min(block.len().saturating_mul(MAX_EXPANSION));
     let start = out.len();
     out.reserve_exact(room);
-    out.resize(start + room, 0); // zeros, so a decoder that skips bytes shows nothing of earlier payloads
+    out.resize(start.saturating_add(room), 0); // zeros, so a decoder that skips bytes shows nothing of earlier payloads
     let target = out.get_mut(start..).unwrap_or_default();
     let length = block::decompress_into(block, target).map_err(|error| malformed(reason(&error)))?;
-    out.truncate(start + length);
+    out.truncate(start.saturating_add(length));
     Ok(())
 }
 

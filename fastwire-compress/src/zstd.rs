@@ -102,7 +102,7 @@ impl Zstd {
             // Each try is one call into a buffer of known size: no window is allocated, whatever the header asks for.
             out.reserve_exact(room);
             match self.decode(with_dictionary, input, out)? {
-                Decoded::Whole if out.len() - start > limit => {
+                Decoded::Whole if out.len().saturating_sub(start) > limit => {
                     return Err(DecompressError::TooLarge { limit });
                 }
                 Decoded::Whole => return Ok(()),

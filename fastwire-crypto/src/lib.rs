@@ -10,6 +10,20 @@
 //! | [`Sealer`], [`Opener`] | whole packets: nonce counter, tag, replay window, usage limits | A3 |
 //! | [`ReplayWindow`] | which numbers have been seen | A3 |
 //! | [`Prk`] | HKDF-SHA256 | A4 |
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 mod aead;
 mod agreement;

@@ -107,11 +107,15 @@ impl<C: Cipher> Opener<C> {
             return Err(OpenError::Replayed { nonce });
         }
         if self.cipher.open(&aead_nonce(*prefix), &[], data, suffix).is_err() {
-            self.forgeries += 1;
+            self.forgeries = self.forgeries.saturating_add(1);
             return Err(OpenError::Forged);
         }
         self.window.commit(nonce);
-        Ok(Opened { nonce, range: PREFIX_LEN..len - SUFFIX_LEN, newest: freshness == Freshness::Newest })
+        Ok(Opened {
+            nonce,
+            range: PREFIX_LEN..len.saturating_sub(SUFFIX_LEN),
+            newest: freshness == Freshness::Newest,
+        })
     }
 }
 

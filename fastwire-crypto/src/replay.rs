@@ -67,7 +67,7 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
         if number > self.highest {
             return Freshness::Newest;
         }
-        if self.highest - number >= Self::SIZE {
+        if self.highest.saturating_sub(number) >= Self::SIZE {
             return Freshness::TooOld;
         }
         let (word, bit) = Self::place(number);
@@ -84,7 +84,7 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
     pub fn commit(&mut self, number: u64) {
         if number > self.highest {
             self.advance(number);
-        } else if self.highest - number >= Self::SIZE {
+        } else if self.highest.saturating_sub(number) >= Self::SIZE {
             return;
         }
         let (word, bit) = Self::place(number);
@@ -99,8 +99,8 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
     /// Makes room for a word, and some more: doubling, up to the whole window.
     #[cold]
     fn grow(&mut self, word: usize) {
-        let words = (word + 1).next_power_of_two().min(WORDS);
-        self.seen.reserve_exact(words - self.seen.len());
+        let words = word.saturating_add(1).next_power_of_two().min(WORDS);
+        self.seen.reserve_exact(words.saturating_sub(self.seen.len()));
         self.seen.resize(words, 0);
     }
 
@@ -119,28 +119,29 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
     /// Which of the 32 numbers below `number` were seen: bit i stands for `number - 1 - i`. Numbers outside the window
     /// count as not seen.
     pub fn seen_below(&self, number: u64) -> u32 {
-        let mut word = 0;
-        let mut taken = 0;
+        let (mut word, mut taken, mut end) = (0, 0_u32, number);
         // at most two words hold them
-        while taken < 32 && number > taken {
-            let top = number - 1 - taken;
-            let (index, bit) = (top / 64, top % 64);
-            let count = (bit + 1).min(32 - taken);
-            let bits = self.word((index % WORDS as u64) as usize) << (63 - bit);
-            // the top bit first: bit 0 of the answer is the number nearest below
-            let part = (bits.reverse_bits() & ((1 << count) - 1)) as u32;
-            word |= part << taken;
-            taken += count;
+        while taken < 32
+            && let Some(top) = end.checked_sub(1)
+        {
+            let (index, bit) = (Self::place(top).0, (top % 64) as u32);
+            // The top bit first: bit 0 of the answer is the number nearest below. (63 ^ bit is 63 - bit.)
+            let bits = self.word(index).reverse_bits().wrapping_shr(63 ^ bit);
+            // What is beyond the 32nd is shifted out.
+            word |= (bits as u32).wrapping_shl(taken);
+            taken = taken.saturating_add(bit).saturating_add(1);
+            end = top & !63;
         }
         self.mask_outside(number, word)
     }
 
     /// Clears the bits of numbers that the window no longer, or not yet, speaks of.
     fn mask_outside(&self, number: u64, word: u32) -> u32 {
-        if number > self.highest + 1 || self.highest >= Self::SIZE + number.saturating_sub(32) {
+        let (first, last) = (number.saturating_sub(32), number.saturating_sub(1));
+        if last > self.highest || self.highest.saturating_sub(first) >= Self::SIZE {
             let known = |i: &u32| {
-                let Some(n) = number.checked_sub(1 + u64::from(*i)) else { return false };
-                n <= self.highest && self.highest - n < Self::SIZE
+                let age = last.checked_sub((*i).into()).and_then(|number| self.highest.checked_sub(number));
+                age.is_some_and(|age| age < Self::SIZE)
             };
             return (0..32).filter(known).fold(0, |kept, i| kept | word & 1 << i);
         }
@@ -149,19 +150,19 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
 
     /// Gives the places of the numbers from `highest + 1` to `number` to them.
     fn advance(&mut self, number: u64) {
-        let steps = number - self.highest;
+        let steps = number.saturating_sub(self.highest);
         if steps >= Self::SIZE {
             self.seen.fill(0);
         } else {
             // Up to a word at a time: [first, first + len) never crosses a word's end.
-            let (mut first, mut left) = (self.highest + 1, steps);
+            let (mut first, mut left) = (self.highest.saturating_add(1), steps);
             while left > 0 {
-                let len = left.min(64 - first % 64);
+                let len = left.min(64_u64.saturating_sub(first % 64));
                 let (word, bit) = Self::place(first);
                 if let Some(seen) = self.seen.get_mut(word) {
-                    *seen &= !((u64::MAX >> (64 - len)) * bit);
+                    *seen &= !u64::MAX.wrapping_shr(64_u32.saturating_sub(len as u32)).wrapping_mul(bit);
                 }
-                (first, left) = (first.wrapping_add(len), left - len);
+                (first, left) = (first.wrapping_add(len), left.saturating_sub(len));
             }
         }
         self.highest = number;
@@ -170,7 +171,11 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
     /// Word, below `WORDS`, and bit of a number.
     #[inline]
     const fn place(number: u64) -> (usize, u64) {
-        ((number / 64 % WORDS as u64) as usize, 1 << (number % 64))
+        let word = match (number / 64).checked_rem(WORDS as u64) {
+            Some(word) => word as usize,
+            None => 0,
+        };
+        (word, 1_u64.wrapping_shl((number % 64) as u32))
     }
 }
 

@@ -76,7 +76,7 @@ impl<C: Cipher> Sealer<C> {
     /// Bytes that sealing adds: 24, or 0 with suite 0.
     #[inline]
     pub const fn overhead(&self) -> usize {
-        self.prefix_len() + self.suffix_len()
+        self.prefix_len().saturating_add(self.suffix_len())
     }
 
     /// Whether packets travel bare (suite 0).
@@ -136,7 +136,7 @@ impl<C: Cipher> Sealer<C> {
         }
         let nonce = self.next;
         self.next = nonce.wrapping_add(1);
-        self.packets += 1;
+        self.packets = self.packets.saturating_add(1);
         Ok(nonce)
     }
 }

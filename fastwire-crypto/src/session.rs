@@ -44,12 +44,12 @@ impl SessionKeys {
 
     /// The key for what the client sends, [`CipherSuite::key_len`] bytes.
     pub fn c2s(&self) -> &[u8] {
-        &self.c2s[..self.suite.key_len()]
+        self.c2s.get(..self.suite.key_len()).unwrap_or(&*self.c2s)
     }
 
     /// The key for what the server sends, [`CipherSuite::key_len`] bytes.
     pub fn s2c(&self) -> &[u8] {
-        &self.s2c[..self.suite.key_len()]
+        self.s2c.get(..self.suite.key_len()).unwrap_or(&*self.s2c)
     }
 
     /// Fills `out` with key material for the application, named by `label`.

@@ -125,7 +125,8 @@ impl ReedSolomon {
         if present < self.data {
             return Err(RecoverError::TooFew { present, needed: self.data });
         }
-        recovered.points.extend((0..self.data).filter(|&i| shards[i].is_none()).map(|i| i as u8));
+        let lost = shards.iter().take(self.data).enumerate().filter(|(_, shard)| shard.is_none());
+        recovered.points.extend(lost.map(|(i, _)| i as u8));
         if recovered.points.is_empty() {
             return Ok(());
         }
@@ -172,7 +173,8 @@ impl Encoder {
             self.restart();
         }
         let start = self.added * self.code.parity;
-        self.rows.add(&self.code.columns[start..start + self.code.parity], shard);
+        let coefficients = self.code.columns.get(start..start + self.code.parity);
+        self.rows.add(coefficients.unwrap_or_default(), shard);
         self.added += 1;
         self.added == self.code.data
     }

@@ -13,6 +13,7 @@ const fn double(a: u8) -> u8 {
     (a << 1) ^ (if a & 0x80 != 0 { POLYNOMIAL } else { 0 })
 }
 
+#[allow(clippy::indexing_slicing, reason = "in a constant: the compiler checks")]
 const fn exp_table() -> [u8; 510] {
     let mut table = [0; 510];
     let (mut power, mut i) = (1, 0);
@@ -24,6 +25,7 @@ const fn exp_table() -> [u8; 510] {
     table
 }
 
+#[allow(clippy::indexing_slicing, reason = "in a constant: the compiler checks")]
 const fn log_table() -> [u8; 256] {
     let mut table = [0; 256];
     let mut i = 0;
@@ -35,12 +37,14 @@ const fn log_table() -> [u8; 256] {
 }
 
 /// The logarithm of a non-zero element, in 0..255.
+#[allow(clippy::indexing_slicing, reason = "a byte is below 256")]
 pub(crate) fn log(a: u8) -> u32 {
     debug_assert_ne!(a, 0, "zero has no logarithm");
     u32::from(LOG[usize::from(a)])
 }
 
 /// The element whose logarithm is `log`, any number.
+#[allow(clippy::indexing_slicing, reason = "a remainder of 255 is below 510")]
 pub(crate) fn exp(log: u32) -> u8 {
     EXP[(log % 255) as usize]
 }

@@ -28,7 +28,9 @@ pub(crate) fn add_to_rows(coefficients: &[u8], shard: &[u8], rows: &mut [u8], st
 fn add_blocks(coefficients: &[u8], shard: &[u8], rows: &mut [u8], stride: usize) {
     for (n, bytes) in shard.chunks(BLOCK).enumerate() {
         let mut block = [0; BLOCK];
-        block[..bytes.len()].copy_from_slice(bytes);
+        if let Some(block) = block.get_mut(..bytes.len()) {
+            block.copy_from_slice(bytes);
+        }
         let doublings = doublings(block);
         let start = n * BLOCK;
         for (&coefficient, row) in coefficients.iter().zip(rows.chunks_exact_mut(stride)) {
@@ -52,7 +54,8 @@ fn doublings(block: Block) -> [Block; 8] {
     let mut all = [block; 8];
     for i in 1..8 {
         let (done, rest) = all.split_at_mut(i);
-        for (to, from) in rest[0].iter_mut().zip(&done[i - 1]) {
+        let (Some(from), Some(to)) = (done.last(), rest.first_mut()) else { break };
+        for (to, from) in to.iter_mut().zip(from) {
             // An arithmetic shift spreads the top bit: all ones where the product must be reduced.
             let overflow = (*from as i8 >> 7) as u8;
             *to = from.wrapping_add(*from) ^ (overflow & POLYNOMIAL);

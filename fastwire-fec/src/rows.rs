@@ -47,7 +47,7 @@ impl Rows {
         let mut bytes = Vec::with_capacity(self.count * stride);
         for index in 0..self.count {
             let start = index * self.stride;
-            bytes.extend_from_slice(&self.bytes[start..start + self.stride]);
+            bytes.extend_from_slice(self.bytes.get(start..start + self.stride).unwrap_or_default());
             bytes.resize((index + 1) * stride, 0);
         }
         self.bytes = bytes;

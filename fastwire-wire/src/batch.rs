@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use crate::{DecodeError, EncodeError, MAX_BATCH_PACKETS};
+use crate::{DecodeError, EncodeError, MAX_BATCH_PACKETS, sum};
 
 /// Bytes that a frame adds to a datagram.
 pub const FRAME_OVERHEAD: usize = 1;
@@ -87,7 +87,7 @@ impl BatchCursor {
         let mut check = start.clone();
         while check.next(frame).is_some() {}
         if count == 0 || check.left > 0 {
-            let (complete, available) = (count - check.left, frame.len());
+            let (complete, available) = (count.saturating_sub(check.left), frame.len());
             return Err(DecodeError::InvalidBatchFrame { count, complete, available });
         }
         Ok(start)
@@ -98,17 +98,15 @@ impl BatchCursor {
     /// `frame` must be the one this cursor was made for, its lengths unchanged. Given another, the
     /// answer is of no use, but always a range of that frame.
     pub fn next(&mut self, frame: &[u8]) -> Option<Range<usize>> {
-        if self.left == 0 {
-            return None;
-        }
+        let left = self.left.checked_sub(1)?;
         let (length, rest) = frame.get(self.offset..)?.split_first_chunk()?;
         let length = usize::from(u16::from_le_bytes(*length));
         if length > rest.len() {
             return None;
         }
-        let start = self.offset + ENTRY_OVERHEAD;
-        self.offset = start + length;
-        self.left -= 1;
+        let start = sum::end(self.offset, ENTRY_OVERHEAD);
+        self.offset = sum::end(start, length);
+        self.left = left;
         Some(start..self.offset)
     }
 }
@@ -141,7 +139,7 @@ impl<'a> BatchWriter<'a> {
         if usize::from(self.count) == MAX_BATCH_PACKETS {
             return 0;
         }
-        self.out.len().saturating_sub(self.used + ENTRY_OVERHEAD).min(u16::MAX.into())
+        self.out.len().saturating_sub(sum::end(self.used, ENTRY_OVERHEAD)).min(u16::MAX.into())
     }
 
     /// Appends a copy of `packet`.
@@ -156,8 +154,8 @@ impl<'a> BatchWriter<'a> {
 
     /// The place where the next packet may be built.
     pub fn room(&mut self) -> &mut [u8] {
-        let (start, len) = (self.used + ENTRY_OVERHEAD, self.remaining());
-        self.out.get_mut(start..start + len).unwrap_or_default()
+        let (start, len) = (sum::end(self.used, ENTRY_OVERHEAD), self.remaining());
+        self.out.get_mut(start..).and_then(|out| out.get_mut(..len)).unwrap_or_default()
     }
 
     /// Takes over the first `len` bytes of [`room`](Self::room) as the next packet.
@@ -186,14 +184,15 @@ impl<'a> BatchWriter<'a> {
         }
         let field = u16::try_from(length).map_err(|_| EncodeError::PacketTooLong { length })?;
         let available = self.out.len().saturating_sub(self.used);
-        let entry = self.out.get_mut(self.used..).and_then(|out| out.get_mut(..ENTRY_OVERHEAD + length));
+        let needed = sum::end(ENTRY_OVERHEAD, length);
+        let entry = self.out.get_mut(self.used..).and_then(|out| out.get_mut(..needed));
         let Some((head, body)) = entry.and_then(|entry| entry.split_first_chunk_mut()) else {
-            return Err(EncodeError::BufferTooSmall { needed: ENTRY_OVERHEAD + length, available });
+            return Err(EncodeError::BufferTooSmall { needed, available });
         };
         *head = field.to_le_bytes();
         fill(body);
-        self.used += ENTRY_OVERHEAD + length;
-        self.count += 1;
+        self.used = sum::end(self.used, needed);
+        self.count = self.count.saturating_add(1);
         Ok(())
     }
 }

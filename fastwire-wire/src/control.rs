@@ -210,8 +210,10 @@ impl Control {
     /// Bytes that [`encode`](Self::encode) writes, type byte included: 1 to [`Self::MAX_LEN`].
     pub const fn encoded_len(&self) -> usize {
         match self {
-            Self::Connect(connect) => 40 + if connect.dictionary_hash.is_some() { 32 } else { 0 },
-            Self::Challenge(challenge) => 71 + if challenge.migration_token.is_some() { 8 } else { 0 },
+            Self::Connect(connect) if connect.dictionary_hash.is_some() => 72,
+            Self::Connect(_) => 40,
+            Self::Challenge(challenge) if challenge.migration_token.is_some() => 79,
+            Self::Challenge(_) => 71,
             Self::Response { .. } => 33,
             Self::Connected | Self::Disconnect | Self::Heartbeat => 1,
             Self::VersionMismatch(_) => 4,
@@ -257,12 +259,12 @@ impl Control {
     pub fn encode_bare(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
         let available = out.len();
         let Some((prefix, payload)) = out.split_first_chunk_mut() else {
-            let needed = CONTROL_PREFIX.len() + self.encoded_len();
+            let needed = CONTROL_PREFIX.len().saturating_add(self.encoded_len());
             return Err(EncodeError::BufferTooSmall { needed, available });
         };
         let len = self.encode(payload)?;
         *prefix = CONTROL_PREFIX;
-        Ok(CONTROL_PREFIX.len() + len)
+        Ok(CONTROL_PREFIX.len().saturating_add(len))
     }
 
     /// Reads a payload, type byte first; returns it with the bytes it took.

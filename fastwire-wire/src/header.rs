@@ -42,7 +42,7 @@ impl PacketHeader {
 
     /// Bytes that [`encode`](Self::encode) writes: 8 to 16.
     pub const fn encoded_len(&self) -> usize {
-        2 + varint_len(self.sequence) + varint_len(self.ack) + 4
+        varint_len(self.sequence).saturating_add(varint_len(self.ack)).saturating_add(6)
     }
 
     /// Writes the header at the start of `out` and returns the bytes written.

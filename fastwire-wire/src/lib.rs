@@ -14,6 +14,20 @@
 //! | [`batch`] | many sealed packets in one datagram | A9 |
 //! | [`info`] | question and answer of the info query | C1 |
 //! | [`extended`] | the extended profile's trailers, parameters and frames | B2, B5 |
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 pub mod batch;
 mod constants;
@@ -26,6 +40,7 @@ mod header;
 pub mod info;
 mod reader;
 pub mod string;
+mod sum;
 mod uuid;
 pub mod varint;
 mod writer;

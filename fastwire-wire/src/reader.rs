@@ -25,7 +25,7 @@ impl<'a> Reader<'a> {
 
     /// Bytes that were taken.
     pub const fn position(&self) -> usize {
-        self.len - self.rest.len()
+        self.len.wrapping_sub(self.rest.len())
     }
 
     /// Whether nothing is left.

@@ -11,13 +11,13 @@ pub const MAX_VARLONG_LEN: usize = 10;
 /// Bytes that [`put_varint`] writes for `value`: 1 to 5.
 #[inline]
 pub const fn varint_len(value: u32) -> usize {
-    (32 - (value | 1).leading_zeros()).div_ceil(7) as usize
+    u32::BITS.saturating_sub((value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 /// Bytes that [`put_varlong`] writes for `value`: 1 to 10.
 #[inline]
 pub const fn varlong_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros()).div_ceil(7) as usize
+    u64::BITS.saturating_sub((value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 /// Writes `value` at the start of `out` and returns the bytes written, 1 to 5.
@@ -110,16 +110,19 @@ fn read_leb128<const MAX: usize, const LAST: u8>(
     overflow: DecodeError,
 ) -> Result<(u64, usize), DecodeError> {
     let mut value = 0;
-    for (i, &byte) in input.iter().take(MAX).enumerate() {
-        if i == MAX - 1 && byte > LAST {
+    let mut shift = 0_u32;
+    for (len, &byte) in (1..=MAX).zip(input) {
+        if len == MAX && byte > LAST {
             return Err(overflow);
         }
-        value |= u64::from(byte & 0x7f) << (7 * i);
+        // Ten bytes at most, so at most by 63.
+        value |= u64::from(byte & 0x7f).wrapping_shl(shift);
         if byte < 0x80 {
-            return Ok((value, i + 1));
+            return Ok((value, len));
         }
+        shift = shift.wrapping_add(7);
     }
-    Err(DecodeError::BufferTooSmall { needed: input.len() + 1, available: input.len() })
+    Err(DecodeError::BufferTooSmall { needed: input.len().saturating_add(1), available: input.len() })
 }
 
 #[cfg(test)]

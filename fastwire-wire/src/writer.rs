@@ -1,6 +1,6 @@
 //! Writing values one after another into a slice.
 
-use crate::{EncodeError, Uuid, put_uuid, put_varint, put_varlong, string};
+use crate::{EncodeError, Uuid, put_uuid, put_varint, put_varlong, string, sum};
 
 /// A cursor over a buffer that is to be sent.
 ///
@@ -25,7 +25,7 @@ impl<'a> Writer<'a> {
 
     /// Bytes of room that are left.
     pub const fn remaining(&self) -> usize {
-        self.out.len() - self.written
+        self.out.len().wrapping_sub(self.written)
     }
 
     /// The bytes written so far, for as long as the buffer lives.
@@ -45,7 +45,7 @@ impl<'a> Writer<'a> {
             return Err(EncodeError::BufferTooSmall { needed: bytes.len(), available });
         };
         slot.copy_from_slice(bytes);
-        self.written += bytes.len();
+        self.advance(bytes.len());
         Ok(())
     }
 
@@ -61,7 +61,7 @@ impl<'a> Writer<'a> {
             Some(slot) => *slot = *bytes,
             None => return Err(EncodeError::BufferTooSmall { needed: N, available }),
         }
-        self.written += N;
+        self.advance(N);
         Ok(())
     }
 
@@ -72,7 +72,8 @@ impl<'a> Writer<'a> {
     /// [`EncodeError::BufferTooSmall`].
     #[inline]
     pub fn put_varint(&mut self, value: u32) -> Result<(), EncodeError> {
-        self.written += put_varint(self.room(), value)?;
+        let len = put_varint(self.room(), value)?;
+        self.advance(len);
         Ok(())
     }
 
@@ -83,7 +84,8 @@ impl<'a> Writer<'a> {
     /// [`EncodeError::BufferTooSmall`].
     #[inline]
     pub fn put_varlong(&mut self, value: u64) -> Result<(), EncodeError> {
-        self.written += put_varlong(self.room(), value)?;
+        let len = put_varlong(self.room(), value)?;
+        self.advance(len);
         Ok(())
     }
 
@@ -94,7 +96,7 @@ impl<'a> Writer<'a> {
     /// [`EncodeError::StringTooLong`] above 32 767 bytes, [`EncodeError::BufferTooSmall`].
     pub fn put_string(&mut self, text: &str) -> Result<(), EncodeError> {
         let length = string::length_field(text.len())?;
-        let needed = length.len() + text.len();
+        let needed = text.len().saturating_add(length.len());
         if self.remaining() < needed {
             return Err(EncodeError::BufferTooSmall { needed, available: self.remaining() });
         }
@@ -108,8 +110,14 @@ impl<'a> Writer<'a> {
     ///
     /// [`EncodeError::BufferTooSmall`].
     pub fn put_uuid(&mut self, id: Uuid) -> Result<(), EncodeError> {
-        self.written += put_uuid(self.room(), id)?;
+        let len = put_uuid(self.room(), id)?;
+        self.advance(len);
         Ok(())
+    }
+
+    #[inline]
+    fn advance(&mut self, len: usize) {
+        self.written = sum::end(self.written, len);
     }
 
     #[inline]

@@ -94,10 +94,9 @@ impl ConnectTokenKey {
         psk: PreSharedKey,
     ) -> Result<ConnectToken, TokenError> {
         let mut plaintext = Zeroizing::new([0; TOKEN_PLAINTEXT]);
-        plaintext[..8].copy_from_slice(&claims.client_id.to_le_bytes());
-        plaintext[8..40].copy_from_slice(psk.as_bytes());
-        plaintext[40..48].copy_from_slice(&claims.server_id.to_le_bytes());
-        plaintext[48..].copy_from_slice(&claims.user_data);
+        let (client_id, server_id) = (claims.client_id.to_le_bytes(), claims.server_id.to_le_bytes());
+        let parts = client_id.iter().chain(psk.as_bytes()).chain(&server_id).chain(&claims.user_data);
+        plaintext.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
         let bytes = seal_token(&self.0, nonce, claims.expiry, &plaintext).map_err(|_| TokenError::Cipher)?;
         Ok(ConnectToken { bytes, psk })
     }
@@ -141,8 +140,7 @@ impl ConnectToken {
     /// Token and secret as bytes, for the backend's secure channel.
     pub fn to_bytes(&self) -> Zeroizing<[u8; Self::LEN]> {
         let mut bytes = Zeroizing::new([0; Self::LEN]);
-        bytes[..TOKEN_LEN].copy_from_slice(&self.bytes);
-        bytes[TOKEN_LEN..].copy_from_slice(self.psk.as_bytes());
+        bytes.iter_mut().zip(self.bytes.iter().chain(self.psk.as_bytes())).for_each(|(to, from)| *to = *from);
         bytes
     }
 

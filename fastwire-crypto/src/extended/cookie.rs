@@ -45,7 +45,7 @@ impl CookieKey {
         cookie[..4].copy_from_slice(&[self.epoch, t0, t1, t2]);
         cookie[4..MAC_AT].copy_from_slice(&random);
         let mac = self.mac(&cookie[..MAC_AT], remote, connect).finalize().into_bytes();
-        cookie[MAC_AT..].copy_from_slice(&mac[..COOKIE_LEN - MAC_AT]);
+        cookie.iter_mut().skip(MAC_AT).zip(mac).for_each(|(byte, mac)| *byte = mac);
         cookie
     }
 

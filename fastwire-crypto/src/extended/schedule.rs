@@ -36,13 +36,14 @@ impl HandshakeKeys {
         psk: Option<&[u8; 32]>,
         transcript: &Transcript<'_>,
     ) -> Self {
-        let mut input = Zeroizing::new([0; 96]);
-        input[..32].copy_from_slice(ephemeral.as_bytes());
-        input[32..64].copy_from_slice(identity.as_bytes());
+        let mut input = Zeroizing::new([[0; 32]; 3]);
+        let [ephemeral_part, identity_part, psk_part] = &mut *input;
+        ephemeral_part.copy_from_slice(ephemeral.as_bytes());
+        identity_part.copy_from_slice(identity.as_bytes());
         if let Some(psk) = psk {
-            input[64..].copy_from_slice(psk);
+            psk_part.copy_from_slice(psk);
         }
-        let prk = Prk::extract(cookie, &*input);
+        let prk = Prk::extract(cookie, input.as_flattened());
         let mut hash = Sha256::new();
         hash.update(b"fastwire extended 1");
         hash.update(transcript.server_key);
@@ -61,10 +62,9 @@ impl HandshakeKeys {
     /// None with the suites there are.
     pub fn response(&self) -> Result<(Zeroizing<Vec<u8>>, [u8; NONCE_LEN]), KeyError> {
         let len = self.suite.key_len();
-        let mut bytes = Zeroizing::new(vec![0; len + NONCE_LEN]);
+        let mut bytes = Zeroizing::new(vec![0; len.saturating_add(NONCE_LEN)]);
         self.prk.expand(&[b"resp", &self.th1], &mut bytes)?;
-        let mut nonce = [0; NONCE_LEN];
-        nonce.copy_from_slice(&bytes[len..]);
+        let nonce = bytes.last_chunk().copied().unwrap_or_default();
         bytes.truncate(len);
         Ok((bytes, nonce))
     }
@@ -200,7 +200,7 @@ impl DirectionSecret {
     /// None with the suites there are.
     pub fn advance(&mut self) -> Result<(), KeyError> {
         self.secret = expand(&Prk::from_bytes(*self.secret), &[b"next"])?;
-        self.epoch += 1;
+        self.epoch = self.epoch.saturating_add(1);
         Ok(())
     }
 }

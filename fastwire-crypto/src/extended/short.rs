@@ -93,7 +93,7 @@ impl<C: Cipher> ShortSealer<C> {
 
     /// Leaves a number out: whoever acknowledges it has not seen what it acknowledges.
     pub fn skip(&mut self) {
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
     }
 
     /// Seals a packet where it lies: `id_len` bytes of connection id (0 or 8), room for the number, the
@@ -103,28 +103,32 @@ impl<C: Cipher> ShortSealer<C> {
     ///
     /// [`SealError::TooShort`]; [`SealError::Refused`] if the cipher refuses.
     pub fn seal(&mut self, packet: &mut [u8], id_len: usize) -> Result<u64, SealError> {
-        let (len, header) = (packet.len(), id_len + PN_LEN);
-        let too_short = SealError::TooShort { len, needed: header + TAG_LEN };
-        if len < header + TAG_LEN || header > MAX_HEADER {
+        let (len, header) = (packet.len(), id_len.saturating_add(PN_LEN));
+        let needed = header.saturating_add(TAG_LEN);
+        let too_short = SealError::TooShort { len, needed };
+        if len < needed || header > MAX_HEADER {
             return Err(too_short);
         }
+        let (head, rest) = packet.split_at_mut_checked(header).ok_or(too_short)?;
+        let (data, tag) = rest.split_last_chunk_mut::<TAG_LEN>().ok_or(too_short)?;
         let number = self.next;
+        // No number is used twice, so the last one of all is not used.
+        let next = number.checked_add(1).ok_or(SealError::Refused { len })?;
         while number / EPOCH_PACKETS > self.secret.epoch() {
             self.secret.advance().map_err(|_| SealError::Refused { len })?;
             self.key = EpochKey::new(&self.secret, &*self.suites).map_err(|_| SealError::Refused { len })?;
         }
-        packet[id_len..header].copy_from_slice(&(number as u32).to_le_bytes());
-        let (head, rest) = packet.split_at_mut(header);
-        let (data, tag) = rest.split_at_mut(len - header - TAG_LEN);
-        let sealed = self
+        if let Some(low) = head.last_chunk_mut::<PN_LEN>() {
+            *low = (number as u32).to_le_bytes();
+        }
+        *tag = self
             .key
             .cipher
             .seal(&self.key.nonce(number), head, data)
             .map_err(|_| SealError::Refused { len })?;
-        tag.copy_from_slice(&sealed);
-        self.next = number + 1;
+        self.next = next;
         let mask = self.mask.mask(&sample(rest));
-        for (byte, mask) in head[id_len..].iter_mut().zip(mask) {
+        for (byte, mask) in head.last_chunk_mut::<PN_LEN>().into_iter().flatten().zip(mask) {
             *byte ^= mask;
         }
         Ok(number)
@@ -215,20 +219,21 @@ impl<C: Cipher> ShortOpener<C> {
     ///
     /// Every [`OpenError`]; the packet holds no plaintext and the window has not moved then.
     pub fn open(&mut self, packet: &mut [u8], id_len: usize) -> Result<ShortOpened, OpenError> {
-        let (len, header) = (packet.len(), id_len + PN_LEN);
-        if len < header + TAG_LEN || header > MAX_HEADER {
-            return Err(OpenError::TooShort { len, needed: header + TAG_LEN });
+        let (len, header) = (packet.len(), id_len.saturating_add(PN_LEN));
+        let needed = header.saturating_add(TAG_LEN);
+        let too_short = OpenError::TooShort { len, needed };
+        if len < needed {
+            return Err(too_short);
         }
-        let (head, rest) = packet.split_at_mut(header);
         let mut aad = [0; MAX_HEADER];
-        let aad = &mut aad[..header];
+        let aad = aad.get_mut(..header).ok_or(too_short)?;
+        let (head, rest) = packet.split_at_mut_checked(header).ok_or(too_short)?;
         aad.copy_from_slice(head);
-        let mut low = [0; PN_LEN];
-        for ((low, byte), mask) in low.iter_mut().zip(&mut aad[id_len..]).zip(self.mask.mask(&sample(rest))) {
+        let low = aad.last_chunk_mut::<PN_LEN>().ok_or(too_short)?;
+        for (byte, mask) in low.iter_mut().zip(self.mask.mask(&sample(rest))) {
             *byte ^= mask;
-            *low = *byte;
         }
-        let number = self.expand(u32::from_le_bytes(low));
+        let number = self.expand(u32::from_le_bytes(*low));
         let freshness = self.window.check(number);
         if !freshness.is_fresh() {
             return Err(OpenError::Replayed { nonce: number });
@@ -238,7 +243,11 @@ impl<C: Cipher> ShortOpener<C> {
         self.window.commit(number);
         self.begun = true;
         self.forget_old_keys();
-        Ok(ShortOpened { number, range: header..len - TAG_LEN, newest: freshness == Freshness::Newest })
+        Ok(ShortOpened {
+            number,
+            range: header..len.saturating_sub(TAG_LEN),
+            newest: freshness == Freshness::Newest,
+        })
     }
 
     /// The number nearest to the one expected next that has these low 32 bits.
@@ -258,22 +267,21 @@ impl<C: Cipher> ShortOpener<C> {
         data: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), OpenError> {
-        let limit = self.keys[0].cipher.limits().forgeries;
+        let limit = self.keys.front().ok_or(OpenError::Forged)?.cipher.limits().forgeries;
         if self.forgeries >= limit {
             return Err(OpenError::LimitReached { limit });
         }
         let epoch = number / EPOCH_PACKETS;
-        let oldest = self.newest.epoch() + 1 - self.keys.len() as u64;
+        let oldest = self.oldest_epoch();
+        let ahead = epoch.saturating_sub(self.window.highest() / EPOCH_PACKETS);
         let held = epoch.checked_sub(oldest).and_then(|index| self.keys.get(usize::try_from(index).ok()?));
         let result = match held {
             Some(key) => key.cipher.open(&key.nonce(number), aad, data, tag).map_err(|_| OpenError::Forged),
-            None if epoch < oldest || epoch > self.window.highest() / EPOCH_PACKETS + AHEAD => {
-                Err(OpenError::Forged)
-            }
+            None if epoch < oldest || ahead > AHEAD => Err(OpenError::Forged),
             None => self.open_ahead(epoch, number, aad, data, tag),
         };
         if result.is_err() {
-            self.forgeries += 1;
+            self.forgeries = self.forgeries.saturating_add(1);
         }
         result
     }
@@ -303,10 +311,16 @@ impl<C: Cipher> ShortOpener<C> {
     /// Keys that the replay window has left behind are wiped.
     fn forget_old_keys(&mut self) {
         let oldest_possible =
-            (self.window.highest() + 1).saturating_sub(ReplayWindow::<WINDOW>::SIZE) / EPOCH_PACKETS;
-        while self.keys.len() > 1 && self.newest.epoch() + 1 - (self.keys.len() as u64) < oldest_possible {
+            self.window.highest().saturating_sub(ReplayWindow::<WINDOW>::SIZE - 1) / EPOCH_PACKETS;
+        while self.keys.len() > 1 && self.oldest_epoch() < oldest_possible {
             self.keys.pop_front();
         }
+    }
+
+    /// The epoch of the oldest key: they follow each other, and the last is the newest secret's.
+    fn oldest_epoch(&self) -> u64 {
+        let before = (self.keys.len() as u64).saturating_sub(1);
+        self.newest.epoch().saturating_sub(before)
     }
 }
 
@@ -423,6 +437,50 @@ mod tests {
         sealer.jump_to(EPOCH_PACKETS + ReplayWindow::<WINDOW>::SIZE);
         opener.open(&mut packet(&mut sealer, 0, b"the window has moved on"), 0).expect("opens");
         assert_eq!(opener.keys.len(), 1);
+    }
+
+    #[test]
+    fn a_nonce_is_the_vector_with_the_number_in_its_last_bytes() {
+        for suite in [CipherSuite::Aes128Gcm, CipherSuite::ChaCha20Poly1305] {
+            let key = pair(suite).0.key;
+            let (fixed, rest) = key.iv.split_first_chunk::<4>().expect("12 bytes");
+            let vector = u64::from_le_bytes(rest.try_into().expect("8 bytes"));
+            for number in [0, 1, 0xff, 1 << 32, 0x0102_0304_0506_0708, u64::MAX] {
+                let nonce = key.nonce(number);
+                assert_eq!((&nonce[..4], &nonce[4..]), (&fixed[..], &(vector ^ number).to_le_bytes()[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_room_for_number_and_tag_is_refused_with_what_it_needs() {
+        let (mut sealer, mut opener) = pair(CipherSuite::Aes128Gcm);
+        for id_len in [0, 8] {
+            let needed = id_len + PN_LEN + TAG_LEN;
+            for len in 0..needed {
+                assert_eq!(sealer.seal(&mut vec![0; len], id_len), Err(SealError::TooShort { len, needed }));
+                assert_eq!(opener.open(&mut vec![0; len], id_len), Err(OpenError::TooShort { len, needed }));
+            }
+            let mut least = vec![0; needed];
+            assert!(sealer.seal(&mut least, id_len).is_ok());
+            assert_eq!(
+                opener.open(&mut least, id_len).map(|opened| opened.range),
+                Ok(needed - 16..needed - 16)
+            );
+        }
+        for id_len in [9, usize::MAX] {
+            assert!(matches!(sealer.seal(&mut [0; 100], id_len), Err(SealError::TooShort { len: 100, .. })));
+            assert!(matches!(opener.open(&mut [0; 100], id_len), Err(OpenError::TooShort { len: 100, .. })));
+        }
+    }
+
+    #[test]
+    fn the_last_number_of_all_is_not_used_and_never_passed() {
+        let (mut sealer, _) = pair(CipherSuite::Aes128Gcm);
+        sealer.jump_to(u64::MAX);
+        assert_eq!(sealer.seal(&mut [0; 40], 0), Err(SealError::Refused { len: 40 }));
+        sealer.skip();
+        assert_eq!(sealer.next_number(), u64::MAX);
     }
 
     #[test]

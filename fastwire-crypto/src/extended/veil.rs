@@ -63,7 +63,8 @@ impl VeilKeys {
         padding: &[u8],
     ) -> Result<Vec<u8>, CipherError> {
         let len = u16::try_from(datagram.len()).map_err(|_| CipherError)?;
-        let mut out = Vec::with_capacity(VEIL_OVERHEAD + datagram.len() + padding.len());
+        let mut out =
+            Vec::with_capacity(VEIL_OVERHEAD.saturating_add(datagram.len()).saturating_add(padding.len()));
         out.extend_from_slice(&nonce);
         out.extend_from_slice(&time.to_le_bytes());
         out.extend_from_slice(&len.to_le_bytes());
@@ -71,7 +72,7 @@ impl VeilKeys {
         out.extend_from_slice(padding);
         let tag = self
             .handshake
-            .encrypt_inout_detached(&nonce.into(), &[], (&mut out[VEIL_NONCE..]).into())
+            .encrypt_inout_detached(&nonce.into(), &[], out.get_mut(VEIL_NONCE..).unwrap_or_default().into())
             .map_err(|_| CipherError)?;
         out.extend_from_slice(&tag);
         Ok(out)
@@ -94,9 +95,7 @@ impl VeilKeys {
     pub fn id_mask(&self, sample: &[u8; 16]) -> [u8; 8] {
         let mut block = Block::<aes::Aes128Enc>::from(*sample);
         self.ids.encrypt_block(&mut block);
-        let mut mask = [0; 8];
-        mask.copy_from_slice(&block[..8]);
-        mask
+        block.first_chunk().copied().unwrap_or_default()
     }
 }
 

@@ -1,4 +1,8 @@
 //! Segments in flight: a ring by number, and timers that name those which are due.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a slot is a number masked by the ring's length, and the bits are as long as the ring"
+)]
 
 use super::outbox::Piece;
 use super::segment::distance;

@@ -98,9 +98,10 @@ impl Inbox {
             self.grow(offset + 1);
         }
         let slot = sn as usize & (self.ahead.len() - 1);
-        let fresh = self.ahead[slot].is_none();
+        let Some(place) = self.ahead.get_mut(slot) else { return false };
+        let fresh = place.is_none();
         if fresh {
-            self.ahead[slot] = Some(Held { frg, data: copy(data, pool) });
+            *place = Some(Held { frg, data: copy(data, pool) });
             self.ahead_count += 1;
         }
         self.advance();
@@ -135,8 +136,10 @@ impl Inbox {
         let was_full = self.free() == 0;
         let mut at = 0;
         while let Some(held) = self.queue.pop_front() {
-            let bytes = &held.data[self.taken..];
-            buffer[at..at + bytes.len()].copy_from_slice(bytes);
+            let bytes = held.data.get(self.taken..).unwrap_or_default();
+            if let Some(place) = buffer.get_mut(at..at + bytes.len()) {
+                place.copy_from_slice(bytes);
+            }
             at += bytes.len();
             self.readable -= bytes.len();
             self.taken = 0;
@@ -155,12 +158,14 @@ impl Inbox {
         let was_full = self.free() == 0;
         let mut at = 0;
         while let Some(held) = self.queue.front() {
-            let bytes = &held.data[self.taken..];
+            let bytes = held.data.get(self.taken..).unwrap_or_default();
             if !bytes.is_empty() && at == buffer.len() {
                 break;
             }
             let count = bytes.len().min(buffer.len() - at);
-            buffer[at..at + count].copy_from_slice(&bytes[..count]);
+            if let (Some(place), Some(bytes)) = (buffer.get_mut(at..at + count), bytes.get(..count)) {
+                place.copy_from_slice(bytes);
+            }
             at += count;
             self.readable -= count;
             if count < bytes.len() {
@@ -195,7 +200,7 @@ impl Inbox {
         }
         while self.ahead_count > 0 && self.free() > 0 {
             let slot = self.next as usize & (self.ahead.len() - 1);
-            let Some(held) = self.ahead[slot].take() else { return };
+            let Some(held) = self.ahead.get_mut(slot).and_then(Option::take) else { return };
             self.ahead_count -= 1;
             self.enqueue(held);
         }
@@ -215,7 +220,9 @@ impl Inbox {
         for offset in 0..self.ahead.len() {
             let sn = (self.next as usize).wrapping_add(offset);
             let from = sn & (self.ahead.len() - 1);
-            longer[sn & (len - 1)] = self.ahead[from].take();
+            if let (Some(to), Some(from)) = (longer.get_mut(sn & (len - 1)), self.ahead.get_mut(from)) {
+                *to = from.take();
+            }
         }
         self.ahead = longer;
     }

@@ -21,6 +21,19 @@
 //! assert_eq!(&message[..4], b"ping");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 mod cwnd;
 mod flight;
@@ -201,7 +214,7 @@ impl Kcp {
     pub fn send(&mut self, message: &[u8]) -> Result<usize, SendError> {
         let mss = self.mss();
         let joined = if self.config.stream { self.outbox.fill_last(message, mss) } else { 0 };
-        let rest = &message[joined..];
+        let rest = message.get(joined..).unwrap_or_default();
         if self.config.stream && rest.is_empty() {
             return Ok(joined);
         }

@@ -35,9 +35,9 @@ impl Outbox {
     /// Queues a whole message as pieces of at most `mss` bytes; an empty one is one empty piece.
     pub(crate) fn push_message(&mut self, message: &[u8], mss: usize, pool: &Pool) {
         let count = message.len().div_ceil(mss).max(1);
-        for i in 0..count {
-            let bytes = &message[i * mss..message.len().min((i + 1) * mss)];
-            self.push((count - 1 - i) as u8, bytes, mss, pool);
+        let mut pieces = message.chunks(mss);
+        for left in (0..count).rev() {
+            self.push(left as u8, pieces.next().unwrap_or_default(), mss, pool);
         }
     }
 
@@ -45,7 +45,7 @@ impl Outbox {
     pub(crate) fn fill_last(&mut self, bytes: &[u8], mss: usize) -> usize {
         let Some(last) = self.queue.back_mut() else { return 0 };
         let room = mss.saturating_sub(last.data.len()).min(bytes.len());
-        last.data.extend_from_slice(&bytes[..room]);
+        last.data.extend(bytes.iter().take(room));
         if room > 0 {
             last.frg = 0;
         }

@@ -21,6 +21,7 @@ impl Output for Vec<Vec<u8>> {
         self.push(Vec::new());
     }
 
+    #[allow(clippy::indexing_slicing, reason = "there is one: it was pushed if there was none")]
     fn buffer(&mut self) -> &mut Vec<u8> {
         if self.is_empty() {
             self.push(Vec::new());

@@ -66,16 +66,17 @@ impl Header {
 
     /// Reads a header; `None` when the command is unknown. Nothing else is checked.
     pub fn decode(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let &[c0, c1, c2, c3, cmd, frg, w0, w1, ref rest @ ..] = bytes;
+        let &[t0, t1, t2, t3, s0, s1, s2, s3, u0, u1, u2, u3, l0, l1, l2, l3] = rest;
         Some(Self {
-            conv: word(0),
-            cmd: Command::from_byte(bytes[4])?,
-            frg: bytes[5],
-            wnd: u16::from_le_bytes([bytes[6], bytes[7]]),
-            ts: word(8),
-            sn: word(12),
-            una: word(16),
-            len: word(20),
+            conv: u32::from_le_bytes([c0, c1, c2, c3]),
+            cmd: Command::from_byte(cmd)?,
+            frg,
+            wnd: u16::from_le_bytes([w0, w1]),
+            ts: u32::from_le_bytes([t0, t1, t2, t3]),
+            sn: u32::from_le_bytes([s0, s1, s2, s3]),
+            una: u32::from_le_bytes([u0, u1, u2, u3]),
+            len: u32::from_le_bytes([l0, l1, l2, l3]),
         })
     }
 }

@@ -2,6 +2,19 @@
 //!
 //! A group of d data and p parity packets has the numbers \[k·(d+p), (k+1)·(d+p)), data first. The code covers
 //! each packet from its size field on.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 mod frame;
 mod receiver;

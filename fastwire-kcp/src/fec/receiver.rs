@@ -133,18 +133,16 @@ impl FecReceiver {
             self.groups.push(Group { number, shards, present: 0 });
             self.groups.len() - 1
         });
-        let group = &mut self.groups[index];
-        if group.shards[place].is_some() {
-            return false;
-        }
+        let Some(group) = self.groups.get_mut(index) else { return false };
+        let Some(slot @ None) = group.shards.get_mut(place) else { return false };
         let mut shard = self.pool.take(covered.len());
         shard.extend_from_slice(covered);
-        group.shards[place] = Some(shard);
+        *slot = Some(shard);
         group.present += 1;
         if group.present < self.ratio.data {
             return false;
         }
-        let any_lost = group.shards[..self.ratio.data].iter().any(Option::is_none);
+        let any_lost = group.shards.iter().take(self.ratio.data).any(Option::is_none);
         self.whole += u64::from(!any_lost);
         let recovered = any_lost && self.code.recover(&group.shards, &mut self.recovered).is_ok();
         empty(group, &self.pool);
@@ -180,8 +178,8 @@ impl FecReceiver {
 
     fn drop_groups(&mut self, keep: impl Fn(u32) -> bool) {
         let mut at = 0;
-        while at < self.groups.len() {
-            if keep(self.groups[at].number) {
+        while let Some(group) = self.groups.get(at) {
+            if keep(group.number) {
                 at += 1;
                 continue;
             }

@@ -42,7 +42,7 @@ impl FecSender {
         self.advance(1);
         let in_time = self.last_data.is_some_and(|last| now.wrapping_sub(last) < MAX_DATA_GAP);
         self.last_data = Some(now);
-        let complete = self.encoder.add(&packet[FEC_HEADER_LEN - 2..]);
+        let complete = self.encoder.add(packet.get(FEC_HEADER_LEN - 2..).unwrap_or_default());
         if complete && !in_time {
             self.advance(self.ratio.parity as u32);
         }

@@ -36,8 +36,7 @@ impl Tuner {
 /// its end.
 fn full_run(sorted: &[(u32, bool)], of_data: bool) -> Option<usize> {
     let mut start = None;
-    for (i, pair) in sorted.windows(2).enumerate() {
-        let ((number, was_data), (next, is_data)) = (pair[0], pair[1]);
+    for (i, (&(number, was_data), &(next, is_data))) in sorted.iter().zip(sorted.iter().skip(1)).enumerate() {
         if number.checked_add(1) != Some(next) {
             return None;
         }

@@ -22,6 +22,19 @@
 //! assert_eq!(&message[..5], b"hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 mod counters;
 mod peek;
@@ -255,8 +268,10 @@ impl Session {
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let mss = self.kcp.mss();
         let mut written = 0;
-        while written < bytes.len() && self.has_send_room() {
-            let piece = &bytes[written..bytes.len().min(written + mss)];
+        while let Some(rest @ [_, ..]) = bytes.get(written..)
+            && self.has_send_room()
+        {
+            let piece = rest.get(..mss).unwrap_or(rest);
             let Ok(count) = self.kcp.send(piece) else { break };
             written += count;
         }

@@ -49,8 +49,9 @@ impl Peek {
 
     fn of_segments(segments: &[u8]) -> Self {
         let Some(head) = segments.first_chunk::<HEADER_LEN>() else { return Self::Nothing };
-        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let &[c0, c1, c2, c3, _, _, _, _, _, _, _, _, s0, s1, s2, s3, ..] = head;
+        let (conv, sn) = (u32::from_le_bytes([c0, c1, c2, c3]), u32::from_le_bytes([s0, s1, s2, s3]));
         let opens = Header::decode(head).is_some_and(|header| header.cmd == Command::Push);
-        Self::Shown { conv: word(0), sn: word(12), opens }
+        Self::Shown { conv, sn, opens }
     }
 }

@@ -77,9 +77,11 @@ impl<Id: Copy + PartialEq> Router<Id> {
             (Peek::Hidden, Some(known)) => known.last().map_or(Route::Drop, |&(_, id)| Route::Session(id)),
             (Peek::Shown { conv, sn, opens }, known) => {
                 let known = known.map_or(&mut [][..], Vec::as_mut_slice);
-                if let Some(at) = known.iter().position(|&(other, _)| other == conv) {
-                    let id = known[at].1;
-                    known[at..].rotate_left(1);
+                let at = known.iter().position(|&(other, _)| other == conv);
+                if let Some(from) = at.and_then(|at| known.get_mut(at..))
+                    && let Some(&(_, id)) = from.first()
+                {
+                    from.rotate_left(1);
                     return Route::Session(id);
                 }
                 match (self.compat, known.last()) {

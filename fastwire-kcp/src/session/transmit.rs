@@ -25,7 +25,7 @@ impl TransmitBuf {
 
     /// The datagrams, in the order in which they are to leave.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        (0..self.ends.len()).map(|i| &self.bytes[self.range(i)])
+        (0..self.ends.len()).map(|i| self.bytes.get(self.range(i)).unwrap_or_default())
     }
 
     /// Number of datagrams.
@@ -62,7 +62,8 @@ impl TransmitBuf {
                 break;
             }
         }
-        (&self.bytes[start..self.range(first + count - 1).end], segment, count)
+        let train = self.bytes.get(start..self.range(first + count - 1).end);
+        (train.unwrap_or_default(), segment, count)
     }
 
     /// Forgets the datagrams, keeps the memory.
@@ -78,8 +79,8 @@ impl TransmitBuf {
     }
 
     fn range(&self, i: usize) -> Range<usize> {
-        let start = if i == 0 { 0 } else { self.ends[i - 1] };
-        start..self.ends[i]
+        let end = |i: usize| self.ends.get(i).copied().unwrap_or(0);
+        i.checked_sub(1).map_or(0, end)..end(i)
     }
 
     fn start(&self) -> usize {
@@ -118,7 +119,8 @@ impl Output for Framer<'_> {
     fn end(&mut self) {
         let inner = self.buf.start() + self.crypt.header_len();
         let now = self.now;
-        let complete = self.fec.as_mut().is_some_and(|fec| fec.seal_data(now, &mut self.buf.bytes[inner..]));
+        let packet = self.buf.bytes.get_mut(inner..).unwrap_or_default();
+        let complete = self.fec.as_mut().is_some_and(|fec| fec.seal_data(now, packet));
         self.seal();
         if complete && let Some(fec) = self.fec.take() {
             for (seqid, parity) in fec.parity() {
@@ -147,7 +149,7 @@ impl Framer<'_> {
             } else {
                 self.buf.bytes.resize(inner_end + self.crypt.tag_len(), 0);
                 self.buf.nonces.fill_bytes(&mut nonce);
-                if self.crypt.seal(&mut self.buf.bytes[start..], &nonce).is_err() {
+                if self.crypt.seal(self.buf.bytes.get_mut(start..).unwrap_or_default(), &nonce).is_err() {
                     // Only a crypt of the user's own can refuse; what it refuses must not leave.
                     self.buf.bytes.truncate(start);
                     self.counters.in_errs += 1;

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::Params;
-use crate::{DecodeError, EncodeError, Reader, Writer, varint_len, varlong_len};
+use crate::{DecodeError, EncodeError, Reader, Writer, sum, varint_len, varlong_len};
 
 /// A piece of a message has at least this many bytes, unless it reaches the message's end.
 pub const MIN_PIECE: usize = 64;
@@ -159,12 +159,13 @@ impl Iterator for AckNumbers<'_> {
             return Some(0);
         }
         loop {
-            let bit = self.next - 1;
+            let (bit, distance) = (self.next.saturating_sub(1), self.next);
             // Bit i of the little-endian word w is bit i % 8 of byte 4 w + i / 8: plain byte order.
             let byte = self.bitmap.get(bit as usize / 8)?;
-            self.next += 1;
+            // Far below its end: a bitmap has at most 1024 bits.
+            self.next = distance.wrapping_add(1);
             if byte >> (bit % 8) & 1 == 1 {
-                return Some(bit + 1);
+                return Some(distance);
             }
         }
     }
@@ -212,9 +213,10 @@ pub struct Piece {
 impl Data<'_> {
     /// Bytes of the frame besides its payload. `last`: no frame follows, so no length is needed.
     pub fn overhead(&self, last: bool) -> usize {
-        let piece = self.piece.map_or(0, |piece| varint_len(piece.offset) + varint_len(piece.total));
+        let piece =
+            self.piece.map_or(0, |piece| sum::of([varint_len(piece.offset), varint_len(piece.total)]));
         let length = if last { 0 } else { varint_len(self.payload.len() as u32) };
-        2 + varint_len(self.message) + piece + usize::from(self.content != 0) + length
+        sum::of([2, varint_len(self.message), piece, usize::from(self.content != 0), length])
     }
 }
 
@@ -229,17 +231,19 @@ impl<'a> Frame<'a> {
         match self {
             Self::Pad | Self::Ping => 1,
             Self::Connected { .. } => 1 + Params::LEN + 8,
-            Self::Disconnect(end) => 5 + end.message.len(),
-            Self::Ack(ack) => 8 + ack.bitmap.len(),
+            Self::Disconnect(end) => sum::of([5, end.message.len()]),
+            Self::Ack(ack) => sum::of([8, ack.bitmap.len()]),
             Self::PathChallenge(_) | Self::PathResponse(_) => 9,
-            Self::Fec(fec) => 10 + fec.bytes.len(),
-            Self::Credit { limit, .. } => 2 + varlong_len(*limit),
-            Self::NewCid { sequence, .. } => 1 + varint_len(*sequence) + 8,
-            Self::Fin { message, .. } => 2 + varint_len(*message),
-            Self::Reset { message, consumed, .. } => 4 + varint_len(*message) + varlong_len(*consumed),
+            Self::Fec(fec) => sum::of([10, fec.bytes.len()]),
+            Self::Credit { limit, .. } => sum::of([2, varlong_len(*limit)]),
+            Self::NewCid { sequence, .. } => sum::of([1, varint_len(*sequence), 8]),
+            Self::Fin { message, .. } => sum::of([2, varint_len(*message)]),
+            Self::Reset { message, consumed, .. } => {
+                sum::of([4, varint_len(*message), varlong_len(*consumed)])
+            }
             Self::TimeAsk { .. } => 5,
             Self::Time { .. } => 13,
-            Self::Data(data) => data.overhead(last) + data.payload.len(),
+            Self::Data(data) => sum::of([data.overhead(last), data.payload.len()]),
         }
     }
 

@@ -161,8 +161,9 @@ impl<'a> Response<'a> {
     ///
     /// [`EncodeError::BufferTooSmall`]; [`EncodeError::ResponseTooLong`] above [`MAX_LEN`](Self::MAX_LEN).
     pub fn encode(&self, out: &mut [u8]) -> Result<(usize, usize), EncodeError> {
-        let length =
-            CONTROL_PREFIX.len() + 1 + 2 + self.connect.len() + 32 + 2 + self.token.len() + self.sealed.len();
+        let parts = [&CONTROL_PREFIX, self.connect, &self.cookie, self.token, self.sealed];
+        // The type and the two lengths.
+        let length = parts.iter().fold(1 + 2 + 2, |sum: usize, part| sum.saturating_add(part.len()));
         if length > Self::MAX_LEN {
             return Err(EncodeError::ResponseTooLong { length });
         }

@@ -13,6 +13,19 @@
 //!
 //! Entropy comes in once, as a 32-byte seed: the same seed and the same inputs give the same outputs,
 //! byte for byte. The seed must be unpredictable and never used twice, or the keys are known.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 mod admission;
 mod client;

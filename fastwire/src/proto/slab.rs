@@ -30,11 +30,16 @@ impl<T> Slab<T> {
             self.slots.push(Slot { generation: 1, value: None });
             (self.slots.len() - 1) as u32
         });
-        let slot = &mut self.slots[index as usize];
-        let id = ConnectionId::new(index, slot.generation);
-        slot.value = Some(Box::new(value));
-        self.len += 1;
-        id
+        let generation = match self.slots.get_mut(index as usize) {
+            Some(slot) => {
+                slot.value = Some(Box::new(value));
+                self.len += 1;
+                slot.generation
+            }
+            // Never: it was freed or has just been made.
+            None => 0,
+        };
+        ConnectionId::new(index, generation)
     }
 
     pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Box<T>> {

@@ -121,6 +121,7 @@ impl Faults {
         self.shared.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[allow(clippy::indexing_slicing, reason = "a counter for each error there is")]
     fn count(&self, error: SocketError) -> &AtomicU64 {
         &self.shared.injected[error as usize]
     }

@@ -17,6 +17,36 @@ const MUCH_CODE: usize = 400;
 const UNSAFE_FILES: &[&str] =
     &["fastwire-crypto/src/backend/ring.rs", "fastwire-crypto/src/prefetch.rs", "fastwire/tests/alloc.rs"];
 
+/// Where bytes of peers are handled: these files keep the whole crate or module below them from panicking, tests apart.
+const PACKET_PATHS: &[&str] = &[
+    "fastwire-compress/src/lib.rs",
+    "fastwire-crypto/src/lib.rs",
+    "fastwire-fec/src/lib.rs",
+    "fastwire-kcp/src/core/mod.rs",
+    "fastwire-kcp/src/fec/mod.rs",
+    "fastwire-kcp/src/session/mod.rs",
+    "fastwire-reliability/src/lib.rs",
+    "fastwire-wire/src/lib.rs",
+    "fastwire/src/proto/mod.rs",
+    "fastwire/src/transport/mod.rs",
+];
+
+/// What they deny of clippy's lints.
+const NO_PANICS: &[&str] = &[
+    "expect_used",
+    "indexing_slicing",
+    "panic",
+    "string_slice",
+    "todo",
+    "unimplemented",
+    "unreachable",
+    "unwrap_used",
+];
+
+/// Crates that compute with lengths and numbers as they came: there no sum may overflow either. Elsewhere overflow is checked in
+/// every test, simulation and fuzz run.
+const CHECKED_SUMS: &[&str] = &["fastwire-compress", "fastwire-crypto", "fastwire-wire"];
+
 /// Whatever lies beside a checkout is not part of the project. (Written so that this line does not find itself.)
 const OUTSIDE: &str = concat!("../", "shared");
 
@@ -39,6 +69,10 @@ pub(super) fn faults(workspace: &Workspace) -> Result<Vec<String>, String> {
         if name.ends_with(".md") {
             faults.extend(dead_links(path, &name, &text));
         }
+    }
+    for name in PACKET_PATHS {
+        let text = fs::read_to_string(workspace.root.join(name)).unwrap_or_default();
+        faults.extend(undenied(name, &text));
     }
     faults.extend(workspace.members.iter().flat_map(member_faults));
     faults.extend(workspace_faults(workspace));
@@ -65,6 +99,20 @@ fn source_faults(name: &str, text: &str) -> Vec<String> {
         faults.push(format!("{name}: allows unsafe code; only the files named in xtask/src/ci/house.rs may"));
     }
     faults
+}
+
+/// Lints that a file of [`PACKET_PATHS`] must deny and does not.
+fn undenied(name: &str, text: &str) -> Vec<String> {
+    let sums = CHECKED_SUMS.iter().any(|member| name.starts_with(&format!("{member}/")));
+    let lints = NO_PANICS.iter().chain(sums.then_some(&"arithmetic_side_effects"));
+    let denied = text.split("#![cfg_attr(").find(|part| part.contains("deny("));
+    let denied = denied.and_then(|part| part.split(")]").next()).unwrap_or_default();
+    let missing = lints.filter(|lint| !denied.contains(&format!("clippy::{lint}")));
+    missing
+        .map(|lint| {
+            format!("{name}: must deny clippy::{lint} outside its tests (#![cfg_attr(not(test), deny(…))])")
+        })
+        .collect()
 }
 
 /// Lines before the unit tests that are neither blank nor only a comment.
@@ -180,6 +228,19 @@ mod tests {
         assert_eq!(source_faults("a.rs", "//! Codes.\n#[allow(unsafe_code)]\nfn f() {}").len(), 1);
         let long = format!("//! Codes.\n{}", "fn f() {}\n".repeat(MOST_CODE + 1));
         assert_eq!(source_faults("a.rs", &long).len(), 1);
+    }
+
+    #[test]
+    fn a_packet_path_must_deny_what_panics_and_a_parser_what_overflows() {
+        let deny = |lints: &[&str]| {
+            let lints: Vec<_> = lints.iter().map(|lint| format!("clippy::{lint}")).collect();
+            format!("//! Codes.\n#![cfg_attr(\n    not(test),\n    deny({})\n)]\nmod a;\n", lints.join(", "))
+        };
+        assert!(undenied("a/src/lib.rs", &deny(NO_PANICS)).is_empty());
+        let parser = format!("{}/src/lib.rs", CHECKED_SUMS[0]);
+        assert_eq!(undenied(&parser, &deny(NO_PANICS)).len(), 1);
+        assert_eq!(undenied("a/src/lib.rs", &deny(&NO_PANICS[1..])).len(), 1);
+        assert_eq!(undenied("a/src/lib.rs", "//! Codes.").len(), NO_PANICS.len());
     }
 
     #[test]

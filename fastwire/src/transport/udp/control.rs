@@ -32,8 +32,10 @@ pub(super) fn send(
     let address = SockAddr::from(destination);
     let control = Control::describe(transmit, dscp);
     let contents = [IoSlice::new(transmit.contents)];
-    let message =
-        MsgHdr::new().with_addr(&address).with_buffers(&contents).with_control(&control.bytes[..control.len]);
+    let message = MsgHdr::new()
+        .with_addr(&address)
+        .with_buffers(&contents)
+        .with_control(control.bytes.get(..control.len).unwrap_or_default());
     loop {
         match socket.sendmsg(&message, 0) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -83,13 +85,11 @@ impl Control {
     }
 
     fn push(&mut self, level: i32, kind: i32, data: &[u8]) {
-        let start = self.len;
-        let header = self.bytes[start..].split_at_mut(HEADER).0;
-        header[..WORD].copy_from_slice(&(HEADER + data.len()).to_ne_bytes());
-        header[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
-        header[WORD + 4..].copy_from_slice(&kind.to_ne_bytes());
-        self.bytes[start + HEADER..][..data.len()].copy_from_slice(data);
-        self.len = start + (HEADER + data.len()).next_multiple_of(WORD);
+        let (length, level, kind) =
+            ((HEADER + data.len()).to_ne_bytes(), level.to_ne_bytes(), kind.to_ne_bytes());
+        let parts = length.iter().chain(&level).chain(&kind).chain(data);
+        self.bytes.iter_mut().skip(self.len).zip(parts).for_each(|(to, from)| *to = *from);
+        self.len += (HEADER + data.len()).next_multiple_of(WORD);
     }
 }
 

@@ -88,7 +88,8 @@ impl Driver {
         if at_once < 2 {
             return self.send_each(socket, transmit, size);
         }
-        let first = &transmit.contents[..transmit.contents.len().min(at_once * size)];
+        let (first, rest) =
+            transmit.contents.split_at_checked(at_once * size).unwrap_or((transmit.contents, &[]));
         match self.send_call(socket, &Transmit { contents: first, ..*transmit }) {
             Err(error) if offload_refused(&error) => {
                 let result = self.send_each(socket, transmit, size);
@@ -98,8 +99,7 @@ impl Driver {
                 }
                 result
             }
-            Ok(SendOutcome::Sent) if first.len() < transmit.contents.len() => {
-                let rest = &transmit.contents[first.len()..];
+            Ok(SendOutcome::Sent) if !rest.is_empty() => {
                 // Sent in part is sent: what did not fit counts as lost on the way.
                 let _ = self.send(socket, &Transmit { contents: rest, ..*transmit });
                 Ok(SendOutcome::Sent)

@@ -319,7 +319,7 @@ impl Readiness for UdpTransport {
             Err(rustix::io::Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        if !descriptors[0].revents().is_empty() {
+        if descriptors.first().is_some_and(|wake| !wake.revents().is_empty()) {
             self.wake.lower();
         }
         Ok(())
