@@ -1,6 +1,8 @@
 //! The extended profile's keys, masks and cookies.
 
-use fastwire_crypto::extended::{CookieKey, HeaderMask};
+use fastwire_crypto::extended::{
+    CookieKey, HeaderMask, TOKEN_LEN, TOKEN_NONCE, TOKEN_PLAINTEXT, open_token, seal_token, token_expiry,
+};
 use fastwire_crypto::{CipherSuite, HandshakeKeys, KeyAgreement, KeyPair, Transcript};
 use fastwire_testkit::vectors::{Value, hex};
 use proptest::prelude::*;
@@ -122,5 +124,29 @@ proptest! {
         prop_assert!(!CookieKey::new(4, [7; 32]).check(&cookie, later, 10, remote, &connect));
         cookie[flip / 8] ^= 1 << (flip % 8);
         prop_assert!(!key.check(&cookie, later, 10, remote, &connect));
+    }
+}
+
+proptest! {
+    /// A token tells its expiry to everybody, and the rest to who has the key; changed anywhere it tells nothing.
+    #[test]
+    fn a_token_opens_with_its_key_as_it_was_sealed(
+        key in any::<[u8; 32]>(),
+        nonce in any::<[u8; TOKEN_NONCE]>(),
+        expiry in any::<u64>(),
+        seed in any::<u8>(),
+        bit in 0..TOKEN_LEN * 8,
+    ) {
+        let plaintext: [u8; TOKEN_PLAINTEXT] = std::array::from_fn(|i| seed.wrapping_mul(31).wrapping_add(i as u8));
+        let token = seal_token(&key, nonce, expiry, &plaintext).expect("seals");
+        prop_assert_eq!(&token[..TOKEN_NONCE], &nonce[..]);
+        prop_assert_eq!(token_expiry(&token), expiry);
+        prop_assert_eq!(*open_token(&key, &token).expect("opens"), plaintext);
+        let mut changed = token;
+        changed[bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(open_token(&key, &changed).is_err());
+        let mut other = key;
+        other[bit % 32] ^= 1;
+        prop_assert!(open_token(&other, &token).is_err());
     }
 }

@@ -225,3 +225,14 @@ fn nothing_secret_is_shown() {
     let first_key_bytes = format!("{:?}", &keys.c2s()[..2]);
     assert!(!shown.contains(first_key_bytes.trim_matches(['[', ']'])), "{shown}");
 }
+
+#[test]
+fn a_sealer_shows_how_much_it_sealed_and_none_of_its_key() {
+    let mut sealer = Sealer::new(aead(CipherSuite::Aes128Gcm));
+    for _ in 0..3 {
+        sealer.seal(&mut laid_out(&sealer, b"text")).unwrap();
+    }
+    let shown = format!("{sealer:?}");
+    assert!(shown.contains("packets: 3") && shown.contains("next: 4"), "{shown}");
+    assert!(!shown.contains("90") && !shown.contains("5a"), "{shown}");
+}

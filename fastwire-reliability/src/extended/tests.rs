@@ -110,3 +110,22 @@ fn what_is_beyond_the_credit_counts_nothing_however_often_it_comes() {
         assert_eq!(accept(2), Err(refused));
     }
 }
+
+#[test]
+fn only_reliable_channels_that_there_are_can_be_paused() {
+    let [mut channels, _] = pair();
+    for paused in [true, false] {
+        let known: Vec<bool> = (0..6).map(|channel| channels.pause(channel, paused)).collect();
+        let reliable = DeliveryMode::ALL.map(DeliveryMode::is_reliable);
+        assert_eq!(known, [&reliable[..], &[false, false]].concat());
+    }
+}
+
+#[test]
+fn an_acknowledgement_says_how_long_its_largest_number_waited() {
+    let (now, waited) = (Instant::now(), std::time::Duration::from_millis(7));
+    let [mut channels, _] = pair();
+    channels.on_packet(5, true, true, true, now);
+    channels.on_packet(4, false, true, true, now + waited);
+    assert_eq!(channels.ack_delay(now + waited), waited);
+}

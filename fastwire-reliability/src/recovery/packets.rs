@@ -301,3 +301,72 @@ impl Recovery {
         self.rtt.rto().saturating_add(self.max_ack_delay)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::Repeat;
+    use crate::{ChannelsConfig, RecoveryProfile};
+
+    const RTT: Duration = Duration::from_millis(100);
+
+    fn flight(class: Class, count: u64, start: Instant) -> (Recovery, AckSpace<u64>) {
+        let mut recovery = Recovery::new(&ChannelsConfig::default(), RecoveryProfile::default());
+        recovery.sample(RTT, start, &mut Outcome::default());
+        let mut space = AckSpace::new(0, Repeat::NewNumber);
+        for number in 0..count {
+            let packet = Leaving { number, bytes: 1000, class, repeat: false, idle: false };
+            recovery.on_packet_sent(&mut space, packet, number, start);
+        }
+        (recovery, space)
+    }
+
+    #[test]
+    fn an_unreliable_packet_is_given_up_after_the_timeout_and_the_patience_its_peer_may_have() {
+        let start = Instant::now();
+        let (mut recovery, mut space) = flight(Class::Unreliable, 1, start);
+        let delay = recovery.max_ack_delay;
+        let due = start + recovery.rtt.rto() + delay + delay * UNRELIABLE_PATIENCE;
+        assert_eq!(recovery.packet_deadline(&space), Some(due));
+        for (now, lost) in [(due - Duration::from_nanos(1), 0), (due, 1)] {
+            let mut out = Outcome::default();
+            recovery.on_packet_timer(&mut space, now, &mut out);
+            assert_eq!(out.lost_packets, lost);
+        }
+        assert_eq!(recovery.packet_deadline(&space), None);
+    }
+
+    #[test]
+    fn a_lost_packet_stays_known_for_three_timeouts_and_what_was_acknowledged_behind_it_goes_with_it() {
+        let start = Instant::now();
+        let (mut recovery, mut space) = flight(Class::Reliable, 8, start);
+        let mut out = Outcome::default();
+        // 7, 6, 5 and 3 are acknowledged; 4 and what is below the threshold are lost.
+        let bitmap = [0b0000_1011, 0, 0, 0];
+        recovery.on_packets_acked(&mut space, 7, &bitmap, Duration::ZERO, start + RTT, &mut out);
+        assert_eq!((out.newly_acked_packets, out.lost_packets), (4, 4));
+        let kept = recovery.unbacked_timeout() * KEPT_FOR;
+        assert_eq!(space.oldest(), 0);
+        recovery.on_packet_timer(&mut space, start + kept - Duration::from_nanos(1), &mut out);
+        assert_eq!(space.oldest(), 0, "an acknowledgement that was only late may still come");
+        recovery.on_packet_timer(&mut space, start + kept, &mut out);
+        assert!(space.is_empty(), "oldest {}", space.oldest());
+    }
+
+    #[test]
+    fn the_lost_are_counted_as_they_are_forgotten_past_the_acknowledged_between_them() {
+        let start = Instant::now();
+        let (mut recovery, mut space) = flight(Class::Reliable, 8, start);
+        let mut out = Outcome::default();
+        recovery.on_packets_acked(
+            &mut space,
+            7,
+            &[0b0000_1011, 0, 0, 0],
+            Duration::ZERO,
+            start + RTT,
+            &mut out,
+        );
+        assert_eq!(space.forget_lost(Some(start)), 4);
+        assert_eq!(space.forget_lost(Some(start)), 0);
+    }
+}

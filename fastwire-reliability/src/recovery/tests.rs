@@ -333,3 +333,18 @@ fn one_packet_sent_once_can_end_the_back_off_and_two_after_every_second_time_out
         .collect();
     assert_eq!(enough, [true, true, false, true, false]);
 }
+
+#[test]
+fn a_repeat_answered_sooner_than_three_quarters_of_the_least_round_trip_was_for_nothing() {
+    for (millis, early) in [(74, true), (75, false), (100, false)] {
+        let (mut recovery, start) = (recovery(), Instant::now());
+        let mut space = sent(&mut recovery, 1, Duration::ZERO, start);
+        let again = start + Duration::from_secs(5);
+        let mut out = Outcome::default();
+        assert!(recovery.expire(&mut space, again, &mut out));
+        let number = space.pop_due().map(|(number, _)| number).unwrap();
+        recovery.on_sent(&mut space, number, 100, again);
+        let out = ack(&mut recovery, &mut space, number as u32, 0, again + Duration::from_millis(millis));
+        assert_eq!((out.newly_acked_packets, out.spurious), (1, u32::from(early)), "after {millis} ms");
+    }
+}

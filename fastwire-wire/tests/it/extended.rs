@@ -204,3 +204,38 @@ fn small_pieces_and_pieces_outside_their_message_are_refused() {
     let unknown: Result<Vec<_>, _> = Frames::new(&[0x77]).expect("not empty").collect();
     assert_eq!(unknown, Err(DecodeError::UnknownFrame { kind: 0x77 }));
 }
+
+#[test]
+fn transport_parameters_are_valid_within_their_ranges() {
+    let least = Params {
+        max_datagram: 1200,
+        receive_budget_kib: 0,
+        max_message_kib: 1,
+        max_ack_delay_ms: 0,
+        idle_timeout_s: 3,
+        fec_max_data: 0,
+        fec_max_parity: 0,
+        flags: 0,
+    };
+    let most = Params {
+        max_datagram: u16::MAX,
+        receive_budget_kib: u16::MAX,
+        max_message_kib: u16::MAX,
+        max_ack_delay_ms: 120,
+        idle_timeout_s: u8::MAX,
+        fec_max_data: u8::MAX,
+        fec_max_parity: u8::MAX,
+        flags: u16::MAX,
+    };
+    for params in [least, most] {
+        assert!(params.is_valid(), "{params:?}");
+        for wrong in [
+            Params { max_datagram: 1199, ..params },
+            Params { max_message_kib: 0, ..params },
+            Params { max_ack_delay_ms: 121, ..params },
+            Params { idle_timeout_s: 2, ..params },
+        ] {
+            assert!(!wrong.is_valid(), "{wrong:?}");
+        }
+    }
+}
