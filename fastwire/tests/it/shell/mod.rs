@@ -7,6 +7,8 @@
 mod asynchronous;
 #[cfg(feature = "lz4")]
 mod broadcast;
+#[cfg(target_os = "linux")]
+mod real_errors;
 mod shards;
 #[cfg(feature = "tokio")]
 mod streams;
