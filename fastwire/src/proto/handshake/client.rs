@@ -580,3 +580,35 @@ pub(crate) fn mismatch(theirs: &VersionMismatch, config: &CommonConfig) -> Conne
         our_application: config.application_version,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_are_steady_for_two_seconds_and_then_back_off_to_half_a_second() {
+        let start = Instant::now();
+        let mut repeats = Repeats::new(start);
+        let (mut now, mut expected) = (start, REPEAT);
+        for _ in 0..100 {
+            assert!(repeats.due(now), "due at its time, after {:?}", now - start);
+            if now - start >= REPEAT_STEADY {
+                expected = (expected * 3 / 2).min(REPEAT_MAX);
+            }
+            assert_eq!(repeats.next, now + expected);
+            assert!(!repeats.due(repeats.next - Duration::from_nanos(1)), "and no sooner");
+            now = repeats.next;
+        }
+        assert_eq!(expected, REPEAT_MAX);
+    }
+
+    #[test]
+    fn every_reason_to_be_refused_is_told_apart() {
+        let told: Vec<ConnectError> = (0..=u8::MAX)
+            .map(|code| rejection(&Reject { reason: fastwire_wire::RejectReason::from_code(code) }))
+            .collect();
+        for (code, error) in told.iter().enumerate() {
+            assert!(told[..code].iter().all(|other| other != error), "code {code}: {error:?}");
+        }
+    }
+}

@@ -202,3 +202,137 @@ impl<C> PendingTable<C> {
         if same { self.remove(remote, key).map_or(0, |_| 1) } else { 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::compress::Method;
+    use crate::crypto::{Aead, CipherSuite};
+    use crate::wire::Features;
+
+    fn remote((ip, port): (u8, u8)) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, ip], u16::from(port) + 1))
+    }
+
+    fn pending(address: (u8, u8), key: u8, now: Instant) -> Pending<Aead> {
+        let connect = Connect {
+            version: PROTOCOL_VERSION,
+            application_version: 0,
+            public_key: [key; 32],
+            cipher: 0,
+            compression: 0,
+            dictionary_hash: None,
+            features: Features::EMPTY,
+        };
+        let terms = Terms {
+            suite: CipherSuite::None,
+            token: [key; 32],
+            features: Features::EMPTY,
+            migration_token: None,
+            compression: Method::NONE,
+        };
+        Pending::new(remote(address), connect, terms, 0, Arc::new(KeyPair::from_secret([1; 32])), now)
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert((u8, u8), u8),
+        Remove((u8, u8), u8),
+        Clear((u8, u8)),
+        Wait(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let address = (0u8..3, 0u8..3);
+        let step = prop_oneof![
+            8 => (address.clone(), 0u8..8).prop_map(|(address, key)| Step::Insert(address, key)),
+            2 => (address.clone(), 0u8..8).prop_map(|(address, key)| Step::Remove(address, key)),
+            1 => address.prop_map(Step::Clear),
+            2 => (0u64..400).prop_map(Step::Wait),
+        ];
+        prop::collection::vec(step, 1..200)
+    }
+
+    /// Takes the oldest that matches out of a list that is oldest first; how many that were.
+    fn take_oldest(list: &mut Vec<(Instant, (u8, u8), u8)>, matches: impl Fn((u8, u8)) -> bool) -> u64 {
+        list.iter().position(|&(_, address, _)| matches(address)).map_or(0, |at| {
+            list.remove(at);
+            1
+        })
+    }
+
+    proptest! {
+        /// The table holds what a list would, and makes room as it says: first of the address, else of the IP address, then of all.
+        #[test]
+        fn the_table_agrees_with_a_list(steps in steps()) {
+            let timeout = Duration::from_secs(1);
+            let mut limits = Limits::default();
+            (limits.pending_handshakes, limits.pending_handshakes_per_ip) = (12, 7);
+            let (mut table, mut list) = (PendingTable::new(&limits), Vec::new());
+            let mut now = Instant::now();
+            for step in steps {
+                // No two at the same moment: which is the older is clear.
+                now += Duration::from_nanos(1);
+                match step {
+                    Step::Insert(address, key) => {
+                        if table.find(remote(address), &[key; 32]).is_some() {
+                            continue;
+                        }
+                        let of_address = list.iter().filter(|entry: &&(_, _, u8)| entry.1 == address).count();
+                        let of_ip = list.iter().filter(|entry: &&(_, (u8, u8), u8)| entry.1.0 == address.0).count();
+                        let mut evicted = 0;
+                        if of_address >= PER_ADDRESS {
+                            evicted += take_oldest(&mut list, |other| other == address);
+                        } else if of_ip >= 7 {
+                            evicted += take_oldest(&mut list, |other| other.0 == address.0);
+                        }
+                        if list.len() >= 12 {
+                            evicted += take_oldest(&mut list, |_| true);
+                        }
+                        list.push((now, address, key));
+                        prop_assert_eq!(table.insert(pending(address, key, now)), evicted);
+                    }
+                    Step::Remove(address, key) => {
+                        let at = list.iter().position(|&(_, other, k)| (other, k) == (address, key));
+                        let removed = table.remove(remote(address), &[key; 32]);
+                        prop_assert_eq!(removed.map(|pending| pending.created), at.map(|at| list.remove(at).0));
+                    }
+                    Step::Clear(address) => {
+                        table.clear(remote(address));
+                        list.retain(|&(_, other, _)| other != address);
+                    }
+                    Step::Wait(millis) => {
+                        now += Duration::from_millis(millis);
+                        let before = list.len();
+                        list.retain(|&(created, ..)| now - created < timeout);
+                        prop_assert_eq!(table.expire(now, timeout), (before - list.len()) as u64);
+                    }
+                }
+                prop_assert_eq!(table.len(), list.len());
+                for &(created, address, key) in &list {
+                    let found = table.find(remote(address), &[key; 32]);
+                    prop_assert_eq!(found.map(|pending| pending.created), Some(created));
+                }
+                // Entries of `order` that are gone only bring it forward.
+                let next = table.next_expiry(timeout);
+                prop_assert!(list.first().is_none_or(|&(created, ..)| next.is_some_and(|next| next <= created + timeout)));
+            }
+        }
+    }
+
+    #[test]
+    fn only_one_challenge_gives_a_round_trip() {
+        let start = Instant::now();
+        let mut pending = pending((1, 1), 1, start);
+        let now = start + Duration::from_millis(70);
+        let told: Vec<_> = (0..3)
+            .map(|challenges| {
+                pending.challenges = challenges;
+                pending.rtt(now)
+            })
+            .collect();
+        assert_eq!(told, [None, Some(Duration::from_millis(70)), None]);
+    }
+}
