@@ -12,6 +12,7 @@ mod fuzz;
 mod mutants;
 mod profile;
 mod proxy;
+mod sanitize;
 mod shell;
 mod sim;
 mod vectors;
@@ -37,6 +38,7 @@ The project's commands:
   cargo xtask profile WORKLOAD        where the time of a workload or a layer goes
   cargo xtask fuzz [TARGET [SECONDS]] replay the corpus, or fuzz (needs nightly and cargo-fuzz)
   cargo xtask mutants [OPTIONS]       faults put into the code that attacks aim at; do the tests notice?
+  cargo xtask sanitize                the tests of sockets and unsafe code under AddressSanitizer (needs nightly)
   cargo xtask help                    this text
 
 Each command says more with --help.";
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         "profile" => profile::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "mutants" => mutants::run(&rest),
+        "sanitize" => sanitize::run(&rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(ExitCode::SUCCESS)
