@@ -24,6 +24,7 @@ mod send_options;
 mod shell;
 pub mod sim;
 mod stats;
+mod sync;
 pub mod transport;
 
 pub use fastwire_compress as compress;

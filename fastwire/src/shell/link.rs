@@ -5,8 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -20,6 +19,8 @@ use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
 use crate::proto::Endpoint;
 use crate::reliability::{ChannelLayout, StreamOpener};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use crate::{
     ConnectionId, ConnectionState, DisconnectReason, Limits, MessageFate, Profile, Receipt, ReceiptId,
     Refusal, SendError, SendOptions, ServerHealth, ServerInfo,
@@ -457,12 +458,11 @@ impl Link {
 
     /// From now on this handle's connection takes no more messages. Gives false if it is over already.
     fn leave(&self) -> bool {
-        let old = self.state.swap(state_to_u8(ConnectionState::Disconnecting), Ordering::AcqRel);
-        if old == state_to_u8(ConnectionState::Disconnected) {
-            self.state.store(old, Ordering::Release);
-            return false;
-        }
-        true
+        let leaving = |state| {
+            (state != state_to_u8(ConnectionState::Disconnected))
+                .then_some(state_to_u8(ConnectionState::Disconnecting))
+        };
+        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, leaving).is_ok()
     }
 
     /// The reader has room again. Never waits behind messages: two full peers would wait for each other.
@@ -491,6 +491,10 @@ impl Link {
     }
 
     fn push(&self, mut queue: MutexGuard<'_, Queue>, order: Order, to: Pending) {
+        // Closed, while a handle was about to close it.
+        if queue.is_over {
+            return;
+        }
         queue.orders.push_back(order);
         self.list(queue, to);
     }
@@ -499,7 +503,11 @@ impl Link {
         let newly = !std::mem::replace(&mut queue.listed, true);
         drop(queue);
         if newly && let Some(this) = self.hub.find(self.id) {
-            lock(&self.hub.listed).push(this);
+            let mut listed = lock(&self.hub.listed);
+            // Who finds the hub open now is cleared away when it closes: a link in the list of a closed hub would keep both.
+            if !self.hub.is_closed() {
+                listed.push(this);
+            }
         }
         self.hub.raise(to);
     }
@@ -645,6 +653,9 @@ impl Backlog {
         self.stuck.iter().any(|link| link.streams.could_go(link.id, endpoint))
     }
 }
+
+#[cfg(all(test, fastwire_model))]
+mod model;
 
 #[cfg(test)]
 mod tests {

@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use bytes::BytesMut;
@@ -17,6 +16,8 @@ use super::thread::{HandlerPanicked, ServerThread};
 use crate::compress::{BuiltinCompressor, Compressor};
 use crate::congestion::{BuiltinController, CongestionController};
 use crate::crypto::{Aead, Cipher};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, PoisonError};
 use crate::transport::{RecvMeta, UdpTransport};
 
 /// Datagrams that wait for one shard; more are lost packets.
@@ -189,5 +190,53 @@ impl Siblings {
             own.any.store(false, Ordering::Release);
             std::mem::take(&mut *own.strays.lock().unwrap_or_else(PoisonError::into_inner))
         })
+    }
+}
+
+#[cfg(all(test, fastwire_model))]
+mod model {
+    use shuttle::thread;
+
+    use super::*;
+    use crate::sync::model::{Bell, check};
+    use crate::transport::SocketId;
+
+    #[test]
+    fn model_every_stray_reaches_a_shard_that_sleeps_until_it_is_woken() {
+        check(|| {
+            let mailboxes: Arc<[Mailbox]> = (0..3).map(|_| Mailbox::default()).collect();
+            let sibling = |own| Siblings { own, mailboxes: Arc::clone(&mailboxes) };
+            let (owner, bell) = (sibling(0), Arc::new(Bell::default()));
+            owner.serve(Waker::from(Arc::clone(&bell)));
+            let others: Vec<_> = (1..3)
+                .map(|own| {
+                    let other = sibling(own);
+                    thread::spawn(move || {
+                        let remote = SocketAddr::from(([127, 0, 0, 1], own as u16));
+                        let meta = RecvMeta { socket: SocketId::PRIMARY, remote, local: None, ecn: None };
+                        for number in 0..2u8 {
+                            other.hand_on(0, meta.clone(), BytesMut::from(&[own as u8, number][..]));
+                        }
+                    })
+                })
+                .collect();
+            let mut got = Vec::new();
+            let mut turn = || {
+                if bell.take() {
+                    got.extend(owner.take().into_iter().map(|(_, datagram)| (datagram[0], datagram[1])));
+                }
+            };
+            for _ in 0..3 {
+                turn();
+                thread::yield_now();
+            }
+            others.into_iter().for_each(|other| other.join().unwrap());
+            turn();
+            for own in 1..3 {
+                let of: Vec<_> =
+                    got.iter().filter(|(from, _)| *from == own).map(|(_, number)| *number).collect();
+                assert_eq!(of, [0, 1], "each once, in order");
+            }
+        });
     }
 }

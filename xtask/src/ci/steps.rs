@@ -56,6 +56,7 @@ pub(super) const STEPS: &[Step] = &[
         work: wireshark,
     },
     Step { name: "portable", says: "the fallbacks of everything Linux-only", fast: false, work: portable },
+    Step { name: "model", says: "what threads share, under many schedules", fast: false, work: model },
     Step {
         name: "bench",
         says: "the harness beside the peers builds without a warning",
@@ -185,7 +186,14 @@ fn examples(workspace: &Workspace) -> Result<Outcome, String> {
 }
 
 fn portable(workspace: &Workspace) -> Result<Outcome, String> {
-    passed(portable::force(test(workspace, "-p fastwire -p fastwire-fec --all-features"))?.run())
+    let tests = test(workspace, "-p fastwire -p fastwire-fec --all-features");
+    passed(portable::force(tests, "fastwire_portable", &workspace.target)?.run())
+}
+
+/// The unit tests that explore interleavings of threads (`fastwire/src/sync.rs`): a bounded number of schedules of each.
+fn model(workspace: &Workspace) -> Result<Outcome, String> {
+    let tests = test(workspace, "-p fastwire --all-features --lib model_");
+    passed(portable::force(tests, "fastwire_model", &workspace.target)?.run())
 }
 
 /// Peers and all: the only step that compiles them. It measures nothing.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
 
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use crate::crypto::Cipher;
 use crate::shell::link::{Hub, Link, lock};
 use crate::shell::pump::Pump;
 use crate::shell::turn::{Cadence, Next};
+use crate::sync::Mutex;
 use crate::transport::AsyncReadiness;
 use crate::{ConnectError, ConnectionId, Event};
 
@@ -293,5 +294,64 @@ impl Postman {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(all(test, fastwire_model))]
+mod model {
+    use shuttle::{future::block_on, thread};
+
+    use super::*;
+    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use crate::sync::model::check;
+
+    /// Counts itself when it is dropped.
+    struct Arrival(Arc<AtomicUsize>);
+
+    impl Drop for Arrival {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn model_an_arrival_goes_to_one_of_two_who_wait_or_is_dropped_at_the_end() {
+        check(|| {
+            let (door, dropped) = (Arc::new(Arrivals::default()), Arc::new(AtomicUsize::new(0)));
+            let waiting: Vec<_> = (0..2)
+                .map(|_| {
+                    let door: Arc<Arrivals<Arrival>> = Arc::clone(&door);
+                    thread::spawn(move || {
+                        block_on(async {
+                            let mut taken = 0;
+                            while door.next().await.is_some() {
+                                taken += 1;
+                            }
+                            taken
+                        })
+                    })
+                })
+                .collect();
+            for _ in 0..3 {
+                door.push(Arrival(Arc::clone(&dropped)));
+            }
+            door.close();
+            door.push(Arrival(Arc::clone(&dropped)));
+            let taken: usize = waiting.into_iter().map(|waiting| waiting.join().unwrap()).sum();
+            assert!(taken <= 3);
+            assert_eq!(dropped.load(Ordering::SeqCst), 4, "nothing is left behind a closed door");
+        });
+    }
+
+    #[test]
+    fn model_who_waits_at_the_door_is_woken_by_each_arrival() {
+        check(|| {
+            let door = Arc::new(Arrivals::default());
+            let driver = Arc::clone(&door);
+            let driver = thread::spawn(move || (0..3).for_each(|number| driver.push(number)));
+            let got = block_on(async { [door.next().await, door.next().await, door.next().await] });
+            assert_eq!(got, [Some(0), Some(1), Some(2)]);
+            driver.join().unwrap();
+        });
     }
 }

@@ -1,14 +1,14 @@
 //! What a connection has for its async reader, and the news its tasks wait for.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::Receipt;
 use crate::shell::link::lock;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Receipts that a connection's tasks have asked for and not taken; further messages with one wait.
 const MAX_RECEIPTS: usize = 65_536;
@@ -173,3 +173,6 @@ impl Inbox {
         }
     }
 }
+
+#[cfg(all(test, fastwire_model))]
+mod model;

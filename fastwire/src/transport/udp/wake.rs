@@ -2,8 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
+
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// A file descriptor that becomes readable when a waker is called.
 #[derive(Debug)]
@@ -117,5 +118,50 @@ mod loopback {
         fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
             self.0.as_socket()
         }
+    }
+}
+
+#[cfg(all(test, fastwire_model, not(fastwire_portable), any(target_os = "linux", target_os = "android")))]
+mod model {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use shuttle::thread;
+
+    use super::*;
+    use crate::sync::atomic::AtomicUsize;
+    use crate::sync::model::check;
+
+    fn is_raised(wake: &WakeSignal) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&wake.signal, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
+    #[test]
+    fn model_whoever_wakes_the_sleeper_is_seen_by_it() {
+        check(|| {
+            let (wake, inputs) = (Arc::new(WakeSignal::new().unwrap()), Arc::new(AtomicUsize::new(0)));
+            let wakers: Vec<_> = (0..3)
+                .map(|_| {
+                    let (wake, inputs) = (Arc::clone(&wake), Arc::clone(&inputs));
+                    thread::spawn(move || {
+                        inputs.fetch_add(1, Ordering::SeqCst);
+                        wake.wake_by_ref();
+                    })
+                })
+                .collect();
+            let mut seen = 0;
+            let mut turn = || {
+                if is_raised(&wake) {
+                    wake.lower();
+                    seen = inputs.load(Ordering::SeqCst);
+                }
+            };
+            for _ in 0..3 {
+                turn();
+                thread::yield_now();
+            }
+            wakers.into_iter().for_each(|waker| waker.join().unwrap());
+            turn();
+            assert_eq!(seen, 3);
+        });
     }
 }

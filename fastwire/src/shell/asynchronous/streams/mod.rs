@@ -10,7 +10,7 @@ mod shared;
 mod stream;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use crate::crypto::Cipher;
 use crate::proto::Endpoint;
 use crate::reliability::{ChannelLayout, StreamOpener};
 use crate::shell::link::lock;
+use crate::sync::Mutex;
 use crate::{ConnectionId, DisconnectReason, Profile, StreamError};
 
 /// The streams of one connection.

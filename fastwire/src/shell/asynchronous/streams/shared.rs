@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -16,6 +15,7 @@ use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
 use crate::proto::Endpoint;
 use crate::shell::link::lock;
+use crate::sync::Mutex;
 use crate::{ConnectionId, DisconnectReason, SendError, StreamError};
 
 /// A stream's bytes travel in messages of at most this many bytes: a lost packet holds up no more than one of them beyond
