@@ -1,9 +1,7 @@
 //! What the core allocates: nothing per packet once it has warmed up, and little for a connection that idles.
 //!
-//! A binary of its own, because its allocator serves the whole process; `unsafe`, because an allocator is.
+//! A binary of its own, because its allocator serves the whole process.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,54 +13,10 @@ use fastwire::crypto::{Aead, BuiltinSuites};
 use fastwire::proto::{Endpoint, Parts, TransmitBuf};
 use fastwire::transport::{ChunkPool, RecvMeta, SocketId};
 use fastwire::{ClientConfig, ConnectionId, Event, ServerConfig};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
-}
-
-/// Counts this thread's allocations and live bytes.
-struct Counting;
-
-fn count(allocations: u64, bytes: i64) {
-    // While a thread ends its cells are gone; nobody counts then.
-    let _ = ALLOCATIONS.try_with(|cell| cell.set(cell.get() + allocations));
-    let _ = LIVE_BYTES.try_with(|cell| cell.set(cell.get() + bytes));
-}
-
-// SAFETY: every call goes to the system's allocator with the arguments it came with, so its contract is the
-// system's; counting touches only cells without destructors and allocates nothing.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as i64);
-        // SAFETY: the caller's promise, passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as i64));
-        // SAFETY: the caller's promise, passed on.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(1, size as i64 - layout.size() as i64);
-        // SAFETY: the caller's promise, passed on.
-        unsafe { System.realloc(block, layout, size) }
-    }
-}
+use fastwire_testkit::counting::{Counting, allocations, live_bytes};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-fn allocations() -> u64 {
-    ALLOCATIONS.with(Cell::get)
-}
-
-fn live_bytes() -> i64 {
-    LIVE_BYTES.with(Cell::get)
-}
 
 type Core = Endpoint<Aead, BuiltinCompressor, BuiltinController>;
 
