@@ -3,11 +3,13 @@
 use std::time::Instant;
 
 use fastwire::sim::{LinkConfig, World};
+use fastwire::wire::CONTROL_PREFIX;
 use fastwire::{ConnectError, Event};
+use proptest::prelude::*;
 
 use crate::duo::{
-    Core, Duo, PROFILES, base_client, base_server, configs, drain, feed, seeded_client, server,
-    server_address,
+    CHALLENGE, Core, Duo, PROFILES, bare_type, base_client, base_server, configs, drain, feed, seeded_client,
+    server, server_address,
 };
 use crate::handshake::{MS, answer, connect_of, defaults};
 
@@ -134,6 +136,68 @@ fn answers_to_connect_are_bounded_a_second() {
         let stats = core.stats();
         assert!((205..=210).contains(&answers), "{profile:?}: {answers} in two seconds, ten at once");
         assert_eq!((stats.challenges_sent, stats.connects_refused), (answers as u64, 2000 - answers as u64));
+    }
+}
+
+proptest! {
+    /// Only the flag is set in the header of a bare packet (PROTOCOL A5); whatever else wears it is none.
+    #[test]
+    fn what_is_no_bare_packet_gets_no_answer(
+        bent in (0usize..8, 1u8..=255),
+        rest in prop::collection::vec(any::<u8>(), 0..1200),
+        keeps_the_flag in any::<bool>(),
+    ) {
+        let now = Instant::now();
+        for profile in PROFILES {
+            let (config, asking) = configs(profile);
+            let mut core = server(&config, now);
+            let mut client = seeded_client(&asking, 1, now);
+            client.connect(now, &[server_address()]).expect("connects");
+            let connect = drain(&mut client, now).remove(0).bytes;
+            for payload in [&rest[..], &connect[CONTROL_PREFIX.len()..]] {
+                let mut datagram = [&CONTROL_PREFIX[..], payload].concat();
+                let (place, bits) = bent;
+                datagram[place] ^= bits;
+                if keeps_the_flag {
+                    datagram[0] |= 2;
+                }
+                if datagram.starts_with(&CONTROL_PREFIX) {
+                    continue;
+                }
+                feed(&mut core, now, ([10, 7, 0, 1], 1000).into(), &datagram);
+            }
+            prop_assert!(drain(&mut core, now).is_empty());
+            prop_assert_eq!(core.stats().connects_received, 0);
+        }
+    }
+
+    /// Of whatever version and however long a CONNECT is: its refusal is no larger, and refusals are bounded like CHALLENGEs.
+    #[test]
+    fn a_refusal_is_no_larger_than_its_question_and_refusals_are_bounded(
+        version in any::<u8>(),
+        payload in prop::collection::vec(any::<u8>(), 0..200),
+        copies in 1usize..40,
+    ) {
+        let now = Instant::now();
+        for profile in PROFILES {
+            let (mut config, _) = configs(profile);
+            config.limits.challenges_per_second = 100;
+            let mut core = server(&config, now);
+            let question = [&CONTROL_PREFIX[..], &[1, version], &payload].concat();
+            let mut refusals = 0;
+            for n in 0..copies {
+                feed(&mut core, now, ([10, 7, 0, n as u8], 1000).into(), &question);
+                for sent in drain(&mut core, now) {
+                    if bare_type(&sent.bytes) != CHALLENGE {
+                        refusals += 1;
+                        prop_assert!(sent.bytes.len() <= question.len(), "{} for {}", sent.bytes.len(), question.len());
+                    }
+                }
+            }
+            // A tenth of a second's at once.
+            prop_assert!(refusals <= 10, "{refusals}");
+            prop_assert_eq!(core.stats().rejected, refusals);
+        }
     }
 }
 

@@ -6,9 +6,7 @@ pub(crate) mod extended;
 pub(crate) mod offer;
 pub(crate) mod pending;
 
-use fastwire_wire::{
-    Challenge, Connect, Control, ControlType, PacketFlags, PacketHeader, Reject, VersionMismatch,
-};
+use fastwire_wire::{CONTROL_PREFIX, Challenge, Connect, Control, ControlType, Reject, VersionMismatch};
 
 /// A handshake packet that travels bare, with a header and no seal.
 #[derive(Debug)]
@@ -32,13 +30,10 @@ impl BareControl {
 }
 
 /// Reads a datagram as a bare handshake packet. A sealed packet may look like one by chance, so where
-/// keys exist they are tried first (PROTOCOL A5, last rule).
+/// keys exist they are tried first (PROTOCOL A5, last rule). But for its flag the header is all zero: a reader that is content
+/// with the flag takes one random datagram in 512 for a CONNECT of some version.
 pub(crate) fn parse_bare(datagram: &[u8]) -> Option<BareControl> {
-    let (header, len) = PacketHeader::decode(datagram).ok()?;
-    if !header.flags.contains(PacketFlags::CONTROL) {
-        return None;
-    }
-    match Control::decode(datagram.get(len..)?).ok()?.0 {
+    match Control::decode(datagram.strip_prefix(&CONTROL_PREFIX)?).ok()?.0 {
         Control::Connect(connect) => Some(BareControl::Connect(connect)),
         Control::Challenge(challenge) => Some(BareControl::Challenge(challenge)),
         Control::VersionMismatch(mismatch) => Some(BareControl::VersionMismatch(mismatch)),
@@ -49,5 +44,5 @@ pub(crate) fn parse_bare(datagram: &[u8]) -> Option<BareControl> {
 
 /// Whether a datagram wears the control flag: what then fails to parse is a malformed handshake.
 pub(crate) fn looks_bare(datagram: &[u8]) -> bool {
-    datagram.starts_with(&fastwire_wire::CONTROL_PREFIX)
+    datagram.starts_with(&CONTROL_PREFIX)
 }

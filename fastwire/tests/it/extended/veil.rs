@@ -6,7 +6,9 @@ use fastwire::sim::{LinkConfig, Loss, Reorder};
 use fastwire::{ClientConfig, Identity, Profile, ServerConfig};
 
 use super::{MS, Pair};
-use crate::duo::{Duo, PROFILES, Way, bare_type, client_address, configs, drain, events, feed};
+use crate::duo::{
+    Duo, PROFILES, Way, bare_type, client_address, configs, drain, events, feed, seeded_client,
+};
 
 /// Both behind the veil of one identity.
 fn veiled() -> (ServerConfig, ClientConfig) {
@@ -105,4 +107,21 @@ fn who_does_not_know_the_key_gets_no_byte_back() {
         let (up, down): (Vec<_>, Vec<_>) = duo.log.iter().partition(|(_, way, ..)| *way == Way::ToServer);
         assert!(!up.is_empty() && down.is_empty());
     }
+}
+
+#[test]
+fn a_server_without_the_veil_takes_nothing_behind_one_for_a_handshake() {
+    let (mut server, client) = veiled();
+    server.veil = false;
+    let mut up = 0;
+    for seed in 0..100 {
+        let mut duo = Duo::new(&server, &client);
+        duo.client = seeded_client(&client, seed, duo.now);
+        duo.connect();
+        duo.run(Duration::from_secs(6), |_, _| true);
+        up += duo.log.len();
+        assert!(duo.log.iter().all(|(_, way, ..)| *way == Way::ToServer), "seed {seed}");
+        assert_eq!(duo.server.stats().connects_received, 0);
+    }
+    assert!(up > 2000, "{up} datagrams: too few to find one in 512");
 }
