@@ -1,9 +1,12 @@
 //! What peers made others hold, queue or expand without end.
 
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+use fastwire::ConnectionError;
+#[cfg(any(feature = "lz4", feature = "zstd"))]
 use fastwire::compress::{Algorithm, CompressionConfig};
 use fastwire::transport::SocketId;
 use fastwire::wire::{FragmentFlags, FragmentHeader, PacketHeader};
-use fastwire::{ConnectionError, Event, SendError, ServerConfig};
+use fastwire::{Event, SendError, ServerConfig};
 
 use super::peer::{Hostile, header, piece};
 use crate::duo::{client_address, drain, feed, server};
