@@ -245,6 +245,11 @@ impl<C: Cipher> Router<C> {
         Some(answer_to(meta, bytes))
     }
 
+    /// The server shuts down: nobody gets a place, not even who had one.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.max_connections == 0
+    }
+
     /// Half-open connections.
     pub(crate) fn half_open(&self) -> usize {
         self.gate.half_open()
@@ -280,7 +285,7 @@ impl<C: Cipher> Router<C> {
         }
         // A client that starts anew takes its own old place.
         let room = connections < self.max_connections && self.residents.has_room(meta.remote.ip());
-        let full = !room && !self.addresses.contains_key(&meta.remote);
+        let full = !room && (self.is_leaving() || !self.addresses.contains_key(&meta.remote));
         full.then_some(Control::Reject(Reject { reason: RejectReason::SERVER_FULL }))
     }
 

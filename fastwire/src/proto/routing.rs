@@ -314,7 +314,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let old = router.addresses.get(&meta.remote).copied();
         let room =
             self.connections.len() < router.max_connections && router.residents.has_room(meta.remote.ip());
-        if old.is_none() && !room {
+        if !room && (old.is_none() || router.is_leaving()) {
             // The last place went while this handshake was under way.
             self.stats.rejected += 1;
             self.answer(turned_away(meta, RejectReason::SERVER_FULL));

@@ -8,7 +8,7 @@ use fastwire::{ConnectError, ConnectionId, Event, Profile, Server, ServerInfo};
 
 use crate::duo::{PROFILES, client_address, configs, drain, feed, server};
 use crate::handshake::MS;
-use crate::shell::support::{STEP, Table, client_on, messages};
+use crate::shell::support::{SERVER, STEP, Table, client_on, messages};
 use fastwire::transport::{MemoryNetwork, SocketId};
 
 /// Whether a client has its connection, and what was said to it if not.
@@ -179,6 +179,43 @@ fn draining_lets_what_is_queued_leave_until_its_deadline_and_no_longer() {
                 assert!(table.now - started >= deadline, "{profile:?}: it had until then");
             }
         }
+    }
+}
+
+/// A client that was told goodbye and asks again at once finds its address still known there.
+#[test]
+fn nobody_comes_back_to_a_server_that_leaves() {
+    for profile in PROFILES {
+        let (config, client) = configs(profile);
+        let mut table = Table::new(&config, &vec![client; 5]);
+        table.until("in", |table| table.client_events.iter().all(|events| verdict(events) == Some(Ok(()))));
+        table.client_events.iter_mut().for_each(Vec::clear);
+        table.server_events.clear();
+        table.server.shut_down_within(MS(500));
+        let end = table.now + Duration::from_secs(20);
+        let (mut asked, mut refused) = (0, 0);
+        while table.now < end {
+            table.step();
+            for (client, events) in table.clients.iter_mut().zip(&mut table.client_events) {
+                for event in events.drain(..) {
+                    match event {
+                        Event::Disconnected { .. } => {
+                            client.connect_to(SERVER).expect("it is free to ask");
+                            asked += 1;
+                        }
+                        Event::ConnectFailed { error, .. } => {
+                            assert_eq!(error, ConnectError::ServerFull, "{profile:?}");
+                            refused += 1;
+                        }
+                        other => panic!("{profile:?}: {other:?}"),
+                    }
+                }
+            }
+        }
+        assert_eq!((asked, refused), (5, 5), "{profile:?}");
+        let newcomer = |event: &Event| matches!(event, Event::Connected { .. });
+        assert!(!table.server_events.iter().any(newcomer), "{profile:?}: {:?}", table.server_events);
+        assert_eq!(table.server.connection_count(), 0, "{profile:?}");
     }
 }
 
