@@ -44,6 +44,15 @@ impl Tally {
         if report.oversized > 0 {
             return Err(format!("{} datagrams above the MTU", report.oversized));
         }
+        if report.beyond_quota > 0 {
+            return Err(format!("{} packets beyond the congestion window", report.beyond_quota));
+        }
+        if report.over_memory > 0 {
+            return Err(format!(
+                "more was held than limits allow, {} times, up to {:.2} of it",
+                report.over_memory, report.memory
+            ));
+        }
         if report.on_unproved_paths > super::MAX_ON_UNPROVED_PATHS {
             return Err(format!(
                 "{:.2} times the bytes that came from an unproved path went there",

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::world::NodeId;
+use crate::Limits;
 use fastwire_crypto::{
     Aead, AeadLimits, BuiltinSuites, Cipher, CipherError, CipherSuite, CipherSuites, KeyError,
 };
+use fastwire_reliability::ChannelLayout;
 use fastwire_wire::CONTROL_PREFIX;
 
 /// Everything that must not happen, with how often it did. All zero in a sound run.
@@ -22,6 +24,13 @@ pub struct MeterReport {
     pub oversized: u64,
     /// The largest answer of a handshake to an address that proved nothing, as a ratio to the bytes it sent.
     pub amplification: f64,
+    /// Packets that left though the congestion window had no room for them, but for the few probes that may.
+    pub beyond_quota: u64,
+    /// How often a connection held more than its [`Limits`](crate::Limits) allow it, or a server more than all of its
+    /// connections together may.
+    pub over_memory: u64,
+    /// The most that a connection held, as a share of what its limits allow.
+    pub memory: f64,
     /// The most that a connection sent to an address which had not been proved yet, as a ratio to the bytes from there.
     pub on_unproved_paths: f64,
 }
@@ -166,6 +175,54 @@ impl Cipher for MeteredAead {
     }
 }
 
+/// What base connections may hold beside `receive_budget`: the head of a line always gets in until its message is complete, and
+/// incomplete unreliable messages have a budget of their own. Both are named in docs/operations.md.
+const BESIDE: u64 = (640 << 10) + (1 << 20);
+
+/// What limits allow a connection to hold: of what arrived, and of what waits to leave.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowed {
+    pub(crate) base: u64,
+    pub(crate) extended: u64,
+    pub(crate) queue: u64,
+}
+
+impl Allowed {
+    pub(crate) fn by(limits: &Limits, layout: &ChannelLayout) -> Self {
+        let reliable = layout.reliable_channels().max(1) as u64;
+        let budget = limits.extended_receive_budget.map_or((4 << 20) * reliable, |budget| budget as u64);
+        Self {
+            base: limits.receive_budget as u64 + BESIDE,
+            // The unreliable channels share one reliable channel's part more.
+            extended: budget + budget / reliable,
+            queue: limits.send_queue_bytes as u64,
+        }
+    }
+}
+
+/// Watches what is held.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct MemoryMeter {
+    over: u64,
+    most: f64,
+}
+
+impl MemoryMeter {
+    /// `held` bytes where so many are allowed.
+    pub(crate) fn look(&mut self, held: u64, allowed: u64) {
+        self.over += u64::from(held > allowed);
+        self.most = self.most.max(held as f64 / allowed.max(1) as f64);
+    }
+
+    pub(crate) fn over(&self) -> u64 {
+        self.over
+    }
+
+    pub(crate) fn most(&self) -> f64 {
+        self.most
+    }
+}
+
 /// Bytes to and from one address that has proved nothing yet.
 #[derive(Debug, Clone, Copy, Default)]
 struct Stranger {
@@ -255,6 +312,18 @@ mod tests {
         seal(65_533);
         seal(3);
         assert_eq!(meter.reused(), 2);
+    }
+
+    #[test]
+    fn a_byte_more_than_limits_allow_is_seen() {
+        let mut meter = MemoryMeter::default();
+        for held in [0, 50, 100] {
+            meter.look(held, 100);
+        }
+        assert_eq!((meter.over(), meter.most()), (0, 1.0));
+        meter.look(101, 100);
+        meter.look(1, 0);
+        assert_eq!((meter.over(), meter.most()), (2, 1.01));
     }
 
     #[test]

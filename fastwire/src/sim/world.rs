@@ -1,29 +1,34 @@
 //! Endpoints on a simulated network, in virtual time, from one seed.
 //!
 //! Meters run along in every world: no (key, nonce) pair twice, no datagram above the MTU, no stranger
-//! answered with more than he sent. [`World::report`] shows them.
+//! answered with more than he sent, nothing beyond the congestion window, nobody who holds more than his limits allow.
+//! [`World::report`] shows them.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fastwire_compress::BuiltinCompressor;
-use fastwire_congestion::{BuiltinController, BuiltinControllers, CongestionMode};
+use fastwire_congestion::{BuiltinControllers, CongestionMode};
 use fastwire_reliability::extended::Undelivered;
 
-use super::meters::{AmplificationMeter, MeterReport, MeteredAead, NonceMeter, Sealing};
+use super::meters::{
+    Allowed, AmplificationMeter, MemoryMeter, MeterReport, MeteredAead, NonceMeter, Sealing,
+};
+use super::quota::{MeteredController, QuotaMeter};
 use super::trace::{Sighting, Trace};
 use super::{LinkConfig, LinkConfigError, Network, Rng};
 use crate::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
 use crate::transport::{RecvMeta, SocketId};
 use crate::{
-    ClientConfig, ConfigError, ConnectError, ConnectionId, Event, Payload, ReceiptId, SendError, SendOptions,
-    ServerConfig,
+    ClientConfig, ConfigError, ConnectError, ConnectionId, Event, Payload, Profile, ReceiptId, SendError,
+    SendOptions, ServerConfig,
 };
 
 /// A simulated endpoint.
-pub type SimEndpoint = Endpoint<MeteredAead, BuiltinCompressor, BuiltinController>;
+pub type SimEndpoint = Endpoint<MeteredAead, BuiltinCompressor, MeteredController>;
 
 /// What Unix time it is when a world begins.
 const UNIX_START: u64 = 1_800_000_000;
@@ -62,6 +67,8 @@ struct Node {
     buf: TransmitBuf,
     mtu: usize,
     strangers: AmplificationMeter,
+    allowed: Allowed,
+    memory: MemoryMeter,
     /// What the connection that ended last had not delivered.
     undelivered: Vec<Undelivered>,
 }
@@ -76,6 +83,8 @@ pub struct World {
     events: VecDeque<(NodeId, Event)>,
     nonces: NonceMeter,
     oversized: u64,
+    /// Packets that left beyond a congestion window.
+    beyond_quota: Arc<AtomicU64>,
     trace: Trace,
 }
 
@@ -96,6 +105,7 @@ impl World {
             events: VecDeque::new(),
             nonces: NonceMeter::default(),
             oversized: 0,
+            beyond_quota: Arc::default(),
             trace: Trace::default(),
         }
     }
@@ -121,10 +131,11 @@ impl World {
         let host = Ipv4Addr::from(0x0a00_0001 + self.nodes.len() as u32);
         let address = SocketAddr::from((host, 7777));
         self.network.add(address);
-        let mtu = match &config {
-            Config::Server(config) => config.mtu,
-            Config::Client(config) => config.mtu,
+        let (mtu, limits, layout) = match &config {
+            Config::Server(config) => (config.mtu, &config.limits, &config.channel_layout),
+            Config::Client(config) => (config.mtu, &config.limits, &config.channel_layout),
         };
+        let allowed = Allowed::by(limits, layout);
         self.nodes.push(Node {
             endpoint: None,
             config,
@@ -137,6 +148,8 @@ impl World {
             buf: TransmitBuf::new(8),
             mtu,
             strangers: AmplificationMeter::default(),
+            allowed,
+            memory: MemoryMeter::default(),
             undelivered: Vec::new(),
         });
         self.switch_on(id)?;
@@ -161,7 +174,10 @@ impl World {
         let parts = Parts {
             suites: Arc::new(self.nonces.of(node)),
             compressor,
-            controllers: Box::new(controllers(congestion, cwnd)),
+            controllers: Box::new(QuotaMeter::new(
+                controllers(congestion, cwnd),
+                Arc::clone(&self.beyond_quota),
+            )),
         };
         let mut endpoint = match &self.nodes[node.0].config {
             Config::Server(config) => Endpoint::server(config, parts, seed, self.now)?,
@@ -443,6 +459,18 @@ impl World {
                 network.send(now, from, to, transmit.ecn, datagram);
             }
         }
+        for id in endpoint.connections() {
+            let Some(stats) = endpoint.connection_stats(id) else { continue };
+            let arrived = match endpoint.profile(id) {
+                Some(Profile::Extended) => node.allowed.extended,
+                _ => node.allowed.base,
+            };
+            node.memory.look(stats.memory_held, arrived);
+            node.memory.look(stats.send_queue_bytes, node.allowed.queue);
+        }
+        if let Some(health) = endpoint.health() {
+            node.memory.look(health.memory_held, health.memory_limit);
+        }
     }
 
     /// The reliable messages that the connection of a node that ended last had not delivered
@@ -475,6 +503,9 @@ impl World {
         MeterReport {
             nonces_reused: self.nonces.reused(),
             oversized: self.oversized,
+            beyond_quota: self.beyond_quota.load(Ordering::Relaxed),
+            over_memory: self.nodes.iter().map(|node| node.memory.over()).sum(),
+            memory: self.nodes.iter().map(|node| node.memory.most()).fold(0.0, f64::max),
             amplification: self.nodes.iter().map(|node| node.strangers.worst()).fold(0.0, f64::max),
             on_unproved_paths: self.nodes.iter().map(|node| node.strangers.worst_path()).fold(0.0, f64::max),
         }
@@ -483,4 +514,40 @@ impl World {
 
 fn controllers(mode: CongestionMode, initial_cwnd: u32) -> BuiltinControllers {
     BuiltinControllers { initial_window: initial_cwnd, ..BuiltinControllers::new(mode) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server and a client that talk for a second, after `bend` has changed what the meters go by.
+    fn talk(bend: impl Fn(&mut Node)) -> MeterReport {
+        let mut world = World::new(3);
+        let server = world.server(ServerConfig::default()).expect("server");
+        let client = world.client(ClientConfig::default()).expect("client");
+        world.line(client, server, LinkConfig::new().latency(Duration::from_millis(10))).expect("line");
+        world.nodes.iter_mut().for_each(bend);
+        let id = world.connect(client, server).expect("connects");
+        for _ in 0..100 {
+            world.send(client, id, vec![7; 5000], 0).expect("queued");
+        }
+        world.poke(client);
+        let deadline = world.now() + Duration::from_secs(1);
+        world.run_until(deadline, |_, _, _| false);
+        world.report()
+    }
+
+    #[test]
+    fn nothing_is_seen_in_a_sound_world() {
+        let report = talk(|_| ());
+        assert_eq!((report.oversized, report.over_memory), (0, 0), "{report:?}");
+        assert!(report.memory > 0.0 && report.memory < 1.0, "{report:?}");
+    }
+
+    #[test]
+    fn a_datagram_above_the_mtu_and_memory_above_the_limits_are_seen() {
+        assert!(talk(|node| node.mtu = 100).oversized > 10);
+        let tight = Allowed { base: 1 << 20, extended: 1 << 20, queue: 1000 };
+        assert!(talk(|node| node.allowed = tight).over_memory > 0);
+    }
 }

@@ -89,6 +89,9 @@ fn exchange(mut pair: Pair, messages: usize, len: impl Fn(usize) -> usize, withi
         assert!(ledger.is_complete(), "{ledger:?}");
         assert!(ledger.delivered() > 0);
     }
+    let report = pair.world.report();
+    assert_eq!(report.over_memory, 0, "{report:?}");
+    assert!(report.memory > 0.0 && report.memory <= 1.0, "{report:?}");
     pair
 }
 

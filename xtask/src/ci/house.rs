@@ -14,8 +14,11 @@ const MOST_CODE: usize = 600;
 const MUCH_CODE: usize = 400;
 
 /// The files that may contain `unsafe`, each with a reason in its first lines.
-const UNSAFE_FILES: &[&str] =
-    &["fastwire-crypto/src/backend/ring.rs", "fastwire-crypto/src/prefetch.rs", "fastwire-testkit/src/counting.rs"];
+const UNSAFE_FILES: &[&str] = &[
+    "fastwire-crypto/src/backend/ring.rs",
+    "fastwire-crypto/src/prefetch.rs",
+    "fastwire-testkit/src/counting.rs",
+];
 
 /// Where bytes of peers are handled: these files keep the whole crate or module below them from panicking, tests apart.
 const PACKET_PATHS: &[&str] = &[
