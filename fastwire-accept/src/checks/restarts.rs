@@ -143,7 +143,7 @@ fn restart(profile: Profile, seed: u64, who: Dies, away: Duration, verbose: bool
     }
     let at_client = world.connect(client, server).map_err(|error| error.to_string())?;
     let mut duo = Duo::await_connection(world, (server, client), at_client, verbose)?;
-    let mut life = Life { server: Some(duo.at_server), client: Some(duo.at_client), ..Life::default() };
+    let mut life = Life { server: vec![duo.at_server], client: Some(duo.at_client), ..Life::default() };
     let until = duo.world.now() + Duration::from_millis(500 + seed % 7 * 10);
     while duo.world.now() < until {
         life.frame(&mut duo, OLD)?;
@@ -195,7 +195,7 @@ fn restart(profile: Profile, seed: u64, who: Dies, away: Duration, verbose: bool
     if took > limit {
         return Err(format!("traffic again only {took:?} after the return"));
     }
-    let survivor = if who == Dies::Server { old.client } else { old.server };
+    let survivor = if who == Dies::Server { old.client } else { old.server.first().copied() };
     let reasons: Vec<_> = ends
         .iter()
         .filter(|(node, id, _)| *node == other && Some(*id) == survivor)
@@ -229,7 +229,8 @@ fn restart(profile: Profile, seed: u64, who: Dies, away: Duration, verbose: bool
 /// The connection of the moment, and who has heard what was said in it.
 #[derive(Debug, Default)]
 struct Life {
-    server: Option<ConnectionId>,
+    /// Those that the server has: a client that asked from two ports may have two, until it tells the loser.
+    server: Vec<ConnectionId>,
     client: Option<ConnectionId>,
     /// Whether it is the second one.
     reborn: bool,
@@ -246,14 +247,13 @@ impl Life {
     }
 
     fn frame_with(&mut self, duo: &mut Duo, life: u8, ends: &mut Vec<End>) -> Result<(), String> {
-        for (node, id) in [(duo.server, self.server), (duo.client, self.client)] {
-            if let Some(id) = id {
-                for channel in 0..4 {
-                    // A connection that is on its way out takes nothing.
-                    let _ = duo.world.send(node, id, [life; 40], channel);
-                }
-                duo.world.poke(node);
+        let server = self.server.iter().map(|id| (duo.server, *id));
+        for (node, id) in server.chain(self.client.map(|id| (duo.client, id))) {
+            for channel in 0..4 {
+                // A connection that is on its way out takes nothing.
+                let _ = duo.world.send(node, id, [life; 40], channel);
             }
+            duo.world.poke(node);
         }
         let until = duo.world.now() + FRAME;
         while let Some((node, event)) = duo.world.next_event(until) {
@@ -265,17 +265,25 @@ impl Life {
     fn hear(&mut self, duo: &Duo, node: NodeId, event: Event, ends: &mut Vec<End>) -> Result<(), String> {
         let at_server = node == duo.server;
         match event {
-            Event::Connected { connection } if at_server => self.server = Some(connection),
+            Event::Connected { connection } if at_server => self.server.push(connection),
             Event::Connected { connection } => self.client = Some(connection),
             Event::Message { connection, data, .. } => {
-                let current = if at_server { self.server } else { self.client };
+                let is_current = match at_server {
+                    true => self.server.contains(&connection),
+                    false => self.client == Some(connection),
+                };
                 if data.first() == Some(&NEW) {
                     self.heard[usize::from(!at_server)] = true;
-                } else if current == Some(connection) && self.reborn {
+                } else if is_current && self.reborn {
                     return Err("a message of the old life arrived in the new one".into());
                 }
             }
-            Event::Disconnected { connection, reason } => ends.push((node, connection, reason)),
+            Event::Disconnected { connection, reason } => {
+                if at_server {
+                    self.server.retain(|id| *id != connection);
+                }
+                ends.push((node, connection, reason));
+            }
             other => return Err(format!("{other:?}")),
         }
         Ok(())
