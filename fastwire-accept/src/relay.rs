@@ -114,6 +114,11 @@ pub struct Relay {
     rebind: Option<(Duration, Rebind)>,
     next_rebind: Option<Instant>,
     rebinds: u64,
+    /// Clients that are silent for so long are forgotten; `None`: never.
+    patience: Option<Duration>,
+    next_look: Option<Instant>,
+    /// What those did who are forgotten.
+    gone: (usize, LinkStats, LinkStats),
     failed_sends: u64,
     /// How long each datagram towards the server waited in the bottleneck's queue; `None`: not asked for.
     delays: Option<Vec<Duration>>,
@@ -128,6 +133,7 @@ struct Client {
     upstream: UdpSocket,
     up: Link,
     down: Link,
+    heard: Instant,
 }
 
 impl Relay {
@@ -148,6 +154,9 @@ impl Relay {
             rebind: None,
             next_rebind: None,
             rebinds: 0,
+            patience: None,
+            next_look: None,
+            gone: Default::default(),
             failed_sends: 0,
             delays: None,
             watcher: Watched::default(),
@@ -159,6 +168,13 @@ impl Relay {
     #[must_use]
     pub fn rebind_every(mut self, period: Duration, how: Rebind) -> Self {
         self.rebind = Some((period, how));
+        self
+    }
+
+    /// Forgets clients that were silent for `patience`: a relay that outlives its clients.
+    #[must_use]
+    pub fn forget_after(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
         self
     }
 
@@ -194,11 +210,13 @@ impl Relay {
     /// What happened so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
+        let (gone, up, down) = self.gone;
         let mut summary = Summary {
-            clients: self.clients.len(),
+            clients: gone + self.clients.len(),
+            up,
+            down,
             rebinds: self.rebinds,
             failed_sends: self.failed_sends,
-            ..Summary::default()
         };
         for client in &self.clients {
             summary.up += client.up.stats();
@@ -217,6 +235,7 @@ impl Relay {
             let now = Instant::now();
             self.forward(now);
             self.rebind_if_due(now)?;
+            self.forget_if_due(now);
             if now >= until {
                 return Ok(());
             }
@@ -254,9 +273,10 @@ impl Relay {
         for _ in 0..READS {
             match self.listener.recv_from(&mut self.buffer) {
                 Ok((len, from)) => {
-                    if let Some(client) = self.client(from)? {
-                        let link = &mut self.clients[client].up;
-                        self.watcher.send(link, now, true, &self.buffer[..len]);
+                    if let Some(client) = self.client(from, now)? {
+                        let client = &mut self.clients[client];
+                        client.heard = now;
+                        self.watcher.send(&mut client.up, now, true, &self.buffer[..len]);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -280,7 +300,7 @@ impl Relay {
     }
 
     /// The client at `address`, new or known; `None` when there are too many.
-    fn client(&mut self, address: SocketAddr) -> io::Result<Option<usize>> {
+    fn client(&mut self, address: SocketAddr, now: Instant) -> io::Result<Option<usize>> {
         if let Some(&index) = self.by_address.get(&address) {
             return Ok(Some(index));
         }
@@ -293,7 +313,7 @@ impl Relay {
         };
         let (up, down) = (link(self.rng.next_u64())?, link(self.rng.next_u64())?);
         self.by_address.insert(address, self.clients.len());
-        self.clients.push(Client { address, upstream, up, down });
+        self.clients.push(Client { address, upstream, up, down, heard: now });
         Ok(self.clients.len().checked_sub(1))
     }
 
@@ -319,6 +339,29 @@ impl Relay {
         links.filter_map(Link::next_delivery).chain(self.next_rebind).min()
     }
 
+    fn forget_if_due(&mut self, now: Instant) {
+        let Some(patience) = self.patience else { return };
+        if now < *self.next_look.get_or_insert(now + LOOK) {
+            return;
+        }
+        self.next_look = Some(now + LOOK);
+        let gone = &mut self.gone;
+        self.clients.retain(|client| {
+            let stays = now.saturating_duration_since(client.heard) < patience;
+            if !stays {
+                gone.0 += 1;
+                gone.1 += client.up.stats();
+                gone.2 += client.down.stats();
+            }
+            stays
+        });
+        if self.clients.len() < self.by_address.len() {
+            self.by_address.clear();
+            let indices = self.clients.iter().enumerate().map(|(index, client)| (client.address, index));
+            self.by_address.extend(indices);
+        }
+    }
+
     fn rebind_if_due(&mut self, now: Instant) -> io::Result<()> {
         let Some((period, how)) = self.rebind else { return Ok(()) };
         if now < *self.next_rebind.get_or_insert(now + period) {
@@ -339,6 +382,9 @@ impl Relay {
         Ok(())
     }
 }
+
+/// How often a relay looks for clients that are gone.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Where a socket binds that is to reach `server`.
 fn any_beside(server: SocketAddr) -> SocketAddr {
@@ -440,6 +486,24 @@ mod tests {
             assert!(seen.iter().collect::<HashSet<_>>().len() >= 2);
             assert_eq!(addresses.len() > 1, how == Rebind::Address);
         }
+    }
+
+    #[test]
+    fn who_is_silent_is_forgotten_and_still_counted() {
+        let (server, clients) = (local(), [local(), local()]);
+        let to = server.local_addr().expect("bound");
+        let relay = Relay::bind(([127, 0, 0, 1], 0).into(), to, LinkConfig::new(), 1).expect("binds");
+        let mut relay = relay.forget_after(1500 * MS);
+        echo(&mut relay, &server, &clients, 1);
+        let give_up = Instant::now() + 10_000 * MS;
+        // Only the second one goes on.
+        while relay.clients.len() > 1 && Instant::now() < give_up {
+            clients[1].send_to(&[9, 9], relay.local_addr().expect("bound")).expect("sent");
+            relay.run(Instant::now() + 50 * MS).expect("runs");
+        }
+        assert_eq!((relay.clients.len(), relay.by_address.len(), relay.summary().clients), (1, 1, 2));
+        assert!(relay.by_address.contains_key(&clients[1].local_addr().expect("bound")));
+        assert!(relay.summary().up.delivered > 2);
     }
 
     #[test]
