@@ -16,13 +16,20 @@ pub mod relay;
 mod report;
 mod scenario;
 mod scripted;
+pub mod soak;
+mod stand_in;
 
 use std::{process::ExitCode, time::Instant};
 
 pub use check::{Check, Fault, Outcome, Profile, Run};
 
+use fastwire_testkit::counting::Counting;
 use options::{Command, Options};
 use report::{Row, print_row, write_json};
+
+/// Every program of this crate can say what it allocates.
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 /// Does what `cargo xtask accept` was asked. Exit code 0: all ok; 1: something fell short; 2: unknown, not built, or the
 /// arguments make no sense.

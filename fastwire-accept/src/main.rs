@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = fastwire_accept::flood::stand_in() {
+    if let Some(code) = fastwire_accept::flood::stand_in().or_else(fastwire_accept::soak::stand_in) {
         return code;
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -86,11 +86,20 @@ pub(crate) struct Scripted {
 impl Scripted {
     /// One that has just asked a server with the default channel layout.
     pub(crate) fn client(rng: &mut Rng, pinned: Option<[u8; 32]>) -> Self {
+        Self::asking(rng, pinned, 0)
+    }
+
+    /// As [`client`](Self::client), and asks for this compression by its id.
+    pub(crate) fn client_with_compression(rng: &mut Rng, compression: u8) -> Self {
+        Self::asking(rng, None, compression)
+    }
+
+    fn asking(rng: &mut Rng, pinned: Option<[u8; 32]>, compression: u8) -> Self {
         let mut scripted =
             Self::new(rng, Role::Client { connect: Vec::new(), pinned, answer: None, cid: [0; 8] });
         let mut payload = vec![CONNECT, 1, 0, 0];
         payload.extend(scripted.keys.public().as_bytes());
-        payload.extend([SUITE.id(), 0, 0, EXTENDED]);
+        payload.extend([SUITE.id(), compression, 0, EXTENDED]);
         payload.extend([VERSION, SUITES]);
         payload.extend(rng.next_u64().to_le_bytes());
         payload.extend(pinned.map_or([0; 8], |key| short_hash(&key)));

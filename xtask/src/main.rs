@@ -15,6 +15,7 @@ mod proxy;
 mod sanitize;
 mod shell;
 mod sim;
+mod soak;
 mod vectors;
 mod workspace;
 
@@ -33,6 +34,7 @@ The project's commands:
   cargo xtask sim table               delays and goodput by profile, controller and loss: docs/latency.md
   cargo xtask proxy [OPTIONS]         a lossy path between real UDP sockets
   cargo xtask flood [OPTIONS]         floods of spoofed datagrams beside 100 live clients, in one report
+  cargo xtask soak MINUTES            200 clients over a bad line, restarts: does anything break or grow?
   cargo xtask vectors [--check]       the extended profile's bytes with fixed keys
   cargo xtask bench [OPTIONS]         FastWire beside its peers; --counts: instructions, --layers: criterion benches
   cargo xtask profile WORKLOAD        where the time of a workload or a layer goes
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         "sim" => sim::run(&rest),
         "vectors" => vectors::run(&rest),
         "flood" => flood::run(&rest),
+        "soak" => soak::run(&rest),
         "proxy" => proxy::run(&rest),
         "bench" => bench::run(&rest),
         "profile" => profile::run(&rest),

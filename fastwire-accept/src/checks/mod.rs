@@ -10,6 +10,7 @@ mod fuzzing;
 mod kcp;
 mod latency;
 mod matrix;
+mod memory;
 mod middleman;
 mod mutation;
 mod nonces;
@@ -19,6 +20,7 @@ mod quick_start;
 mod rebinding;
 mod restarts;
 mod rule_breakers;
+mod soak;
 mod socket_errors;
 mod speed;
 mod spoofed_moves;
@@ -43,11 +45,13 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(restarts::Restarts),
         Box::new(rebinding::Rebinding),
         Box::new(wraparounds::Wraparounds),
+        Box::new(soak::Soak),
         Box::new(foreign_peers::ForeignPeers),
         Box::new(survival::Survival),
         Box::new(floods::ConnectFlood),
         Box::new(floods::ResponseFlood),
         Box::new(amplification::Amplification),
+        Box::new(memory::Memory),
         Box::new(middleman::Middleman),
         Box::new(spoofed_moves::SpoofedMoves),
         Box::new(nonces::Nonces),

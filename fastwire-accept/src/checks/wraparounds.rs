@@ -80,8 +80,7 @@ impl Check for Wraparounds {
             seeds.figure(),
             tally.delivered,
         );
-        let outcome = Outcome::new(seeds.failures.is_empty(), figure)
-            .note("virtual time only: the hour of real soak with 200 connections is a run of its own");
+        let outcome = Outcome::new(seeds.failures.is_empty(), figure);
         let outcome = seeds.explain(self.id(), outcome);
         if run.seed.is_some() {
             return outcome;

@@ -1,14 +1,15 @@
 //! The server under attack, in a process of its own: this very program, started with another first argument.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use fastwire::{Handler, Peer, Server};
 use serde_json::Value;
 
 use crate::check::Profile;
 use crate::scenario::configs;
+use crate::stand_in::{StandIn, resident};
 
 /// The first argument of the program when it is to be the server.
 const ROLE: &str = "--flood-server";
@@ -67,41 +68,20 @@ fn serve(profile: Profile) -> Result<(), String> {
 
 /// The process, from outside. Ends with it.
 pub(super) struct ServerProcess {
-    child: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    process: StandIn,
     pub(super) at: SocketAddr,
 }
 
 impl ServerProcess {
     pub(super) fn start(profile: Profile) -> Result<Self, String> {
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut child = Command::new(program)
-            .args([ROLE, &profile.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot start the server's process: {error}"))?;
-        let (orders, answers) = (child.stdin.take(), child.stdout.take());
-        let (Some(orders), Some(answers)) = (orders, answers) else { return Err("no pipes".into()) };
-        let mut process =
-            Self { child, orders, answers: BufReader::new(answers), at: ([127, 0, 0, 1], 0).into() };
-        process.at = process.line()?.trim().parse().map_err(|_| "the server did not start".to_owned())?;
-        Ok(process)
-    }
-
-    fn line(&mut self) -> Result<String, String> {
-        let mut line = String::new();
-        match self.answers.read_line(&mut line) {
-            Ok(length) if length > 0 => Ok(line),
-            _ => Err("the server's process has ended".into()),
-        }
+        let mut process = StandIn::start(&[ROLE, &profile.to_string()])?;
+        let at = process.line()?.parse().map_err(|_| "the server did not start".to_owned())?;
+        Ok(Self { process, at })
     }
 
     /// Its health, as it says.
     fn health(&mut self) -> Result<Value, String> {
-        writeln!(self.orders).map_err(|_| "the server's process has ended".to_owned())?;
-        let line = self.line()?;
+        let line = self.process.ask("")?;
         serde_json::from_str(&line).map_err(|error| error.to_string())
     }
 
@@ -112,22 +92,6 @@ impl ServerProcess {
 
     /// Its resident memory in bytes.
     pub(super) fn resident(&self) -> u64 {
-        resident(&format!("/proc/{}/status", self.child.id()))
+        resident(&self.process.proc())
     }
-}
-
-impl Drop for ServerProcess {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Resident memory in bytes, as a process's status file says; 0 where there is none.
-pub(crate) fn resident(status: &str) -> u64 {
-    let text = std::fs::read_to_string(status).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or_default() * 1024
 }
