@@ -89,8 +89,8 @@ fn extended(c: &mut Criterion) {
                     for packet in &packets {
                         for frame in Frames::new(packet).expect("not empty") {
                             let Ok(Frame::Data(data)) = frame else { continue };
-                            let payload = packet.slice_ref(data.payload);
-                            receiver.accept(&data, payload, sender.now).expect("a good peer");
+                            let keep = &mut Bytes::copy_from_slice;
+                            receiver.accept(&data, sender.now, keep).expect("a good peer");
                         }
                         while let Some(incoming) = receiver.poll_delivery() {
                             std::hint::black_box(&incoming);

@@ -9,10 +9,13 @@ use super::Incoming;
 use super::MESSAGE_CREDIT;
 use crate::channel_set::ChannelSet;
 
-/// Deliveries that may wait as parts of receive buffers; later ones are copied.
+/// Copies bytes into memory that is shared with others'.
+pub type Keep<'a> = dyn FnMut(&[u8]) -> Bytes + 'a;
+
+/// Deliveries that may wait in memory that is shared with other connections'; later ones have the connection's own.
 pub(crate) const MAX_PINNED: usize = 256;
 
-/// Copies share memory of so many bytes: none is an allocation of its own.
+/// The connection's own copies share memory of so many bytes: none is an allocation of its own.
 const CHUNK: usize = 16 << 10;
 
 /// What a delivery costs, its bytes included.
@@ -98,16 +101,16 @@ impl Deliveries {
         self.loose_held
     }
 
-    /// A payload as it may wait: as the part of its receive buffer that it is, or as a copy once many wait.
-    pub(crate) fn keep(&mut self, payload: Bytes) -> Bytes {
+    /// A payload as it may wait: in shared memory, or in the connection's own once many wait.
+    pub(crate) fn keep(&mut self, payload: &[u8], shared: &mut Keep<'_>) -> Bytes {
         let aside: usize = self.aside.values().map(VecDeque::len).sum();
         if self.reliable.len() + self.loose.len() + aside < MAX_PINNED {
-            return payload;
+            return shared(payload);
         }
         if self.copies.capacity() < payload.len() {
             self.copies.reserve(payload.len().max(CHUNK));
         }
-        self.copies.extend_from_slice(&payload);
+        self.copies.extend_from_slice(payload);
         self.copies.split().freeze()
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fastwire_wire::FragmentFlags;
 use fastwire_wire::extended::Data;
 
-use super::deliveries::{Deliveries, cost};
+use super::deliveries::{Deliveries, Keep, cost};
 use super::number::expand;
 use super::partial::Partial;
 use super::{Incoming, MESSAGE_CREDIT, SPAN};
@@ -128,11 +128,12 @@ impl Inbox {
     pub(crate) fn accept(
         &mut self,
         data: &Data<'_>,
-        payload: Bytes,
         own_ends: u64,
         now: Instant,
         out: &mut Deliveries,
+        keep: &mut Keep<'_>,
     ) -> Result<Taken, Violation> {
+        let payload = data.payload;
         let number = expand(data.message, self.highest);
         if number <= self.floor {
             return Ok(Taken::Duplicate);
@@ -148,7 +149,8 @@ impl Inbox {
             if whole && index == 0 {
                 self.slots.pop_front();
                 self.floor += 1;
-                self.deliver(data.content, payload, out);
+                let message = out.keep(payload, keep);
+                self.deliver(data.content, message, out);
                 self.drain(out);
                 return Ok(Taken::News);
             }
@@ -166,13 +168,14 @@ impl Inbox {
                 return if same { Ok(Taken::Duplicate) } else { Err(mismatch) };
             }
             Slot::Missing if whole && self.ordered => {
-                *slot = Slot::Whole(data.content, Box::from(payload.as_ref()));
+                *slot = Slot::Whole(data.content, Box::from(payload));
                 self.held += slot.held();
                 return Ok(Taken::News);
             }
             Slot::Missing if whole => {
                 *slot = Slot::Done;
-                self.deliver(data.content, payload, out);
+                let message = out.keep(payload, keep);
+                self.deliver(data.content, message, out);
                 return Ok(Taken::News);
             }
             Slot::Missing => *slot = Slot::Partial(Box::new(Partial::new(total, data.content))),
@@ -180,7 +183,7 @@ impl Inbox {
         }
         let Slot::Partial(partial) = slot else { return Ok(Taken::Duplicate) };
         let offset = data.piece.map_or(0, |piece| piece.offset);
-        let complete = partial.add(offset, total, data.content, &payload).map_err(|_| mismatch)?;
+        let complete = partial.add(offset, total, data.content, payload).map_err(|_| mismatch)?;
         self.held = self.held - before + slot.held();
         if complete {
             self.completed(index, out);

@@ -8,7 +8,7 @@ use fastwire_wire::FragmentFlags;
 use fastwire_wire::extended::Data;
 
 use super::Incoming;
-use super::deliveries::Deliveries;
+use super::deliveries::{Deliveries, Keep};
 use super::number::expand;
 use super::partial::Partial;
 use crate::quality::Quality;
@@ -64,17 +64,16 @@ impl Loose {
     }
 
     /// Takes a message or a piece of one; `budget` is for what is held here and for `out`'s unreliable messages.
-    #[allow(clippy::too_many_arguments, reason = "one call, from one place")]
     pub(crate) fn accept(
         &mut self,
         inbox: &mut LooseInbox,
         data: &Data<'_>,
-        payload: Bytes,
-        sequenced: bool,
-        budget: usize,
+        (sequenced, budget): (bool, usize),
         now: Instant,
         out: &mut Deliveries,
+        keep: &mut Keep<'_>,
     ) -> Result<Taken, Violation> {
+        let payload = data.payload;
         let (channel, number) = (data.channel, expand(data.message, inbox.highest));
         let known = data.piece.is_some().then(|| self.find(channel, number)).flatten();
         if known.is_none() {
@@ -87,9 +86,9 @@ impl Loose {
         }
         let total = data.piece.map_or(payload.len() as u32, |piece| piece.total);
         let whole = if payload.len() as u32 == total {
-            Some((data.content, payload))
+            Some((data.content, out.keep(payload, keep)))
         } else {
-            self.join(known, data, number, total, &payload, now)?
+            self.join(known, data, number, total, now)?
         };
         if let Some((content, data)) = whole {
             if sequenced {
@@ -129,7 +128,6 @@ impl Loose {
         data: &Data<'_>,
         number: u64,
         total: u32,
-        payload: &[u8],
         now: Instant,
     ) -> Result<Option<(u8, Bytes)>, Violation> {
         let (channel, message) = (data.channel, data.message);
@@ -144,7 +142,7 @@ impl Loose {
         let offset = data.piece.map_or(0, |piece| piece.offset);
         let whole = begun
             .partial
-            .add(offset, total, data.content, payload)
+            .add(offset, total, data.content, data.payload)
             .map_err(|_| Violation::PieceMismatch { channel, message })?;
         self.held = self.held - before + begun.partial.held();
         if !whole {

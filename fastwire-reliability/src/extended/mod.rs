@@ -27,6 +27,7 @@ mod types;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+pub use deliveries::Keep;
 pub use types::{ControlFrame, Fate, Incoming, PeerLimits, Undelivered, Written};
 
 use crate::asks::Asks;

@@ -2,24 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use fastwire_wire::FragmentFlags;
 use fastwire_wire::extended::Data;
 
+use super::deliveries::Keep;
 use super::inbox::{Inbox, Taken};
 use super::loose::{self, LooseInbox};
 use super::{CREDIT_DELAY, ExtendedChannels, Incoming};
 use crate::{DeliveryMode, Violation};
 
 impl ExtendedChannels {
-    /// Takes a DATA frame; `payload` is its payload as a part of the datagram. What can be delivered waits in
-    /// [`poll_delivery`](Self::poll_delivery). A message that arrives whole and in its turn passes through as the same
-    /// `Bytes`; what has to wait is copied, so that it pins no receive buffer.
+    /// Takes a DATA frame, straight from the datagram it came in. What can be delivered waits in
+    /// [`poll_delivery`](Self::poll_delivery). A message that arrives whole and in its turn is copied by `keep`, into memory
+    /// that many connections may share; pieces are copied to where their message grows, and what has to wait into memory of
+    /// its own, so that it pins nothing that is shared.
     ///
     /// # Errors
     ///
     /// [`Violation`]: the connection ends.
-    pub fn accept(&mut self, data: &Data<'_>, payload: Bytes, now: Instant) -> Result<(), Violation> {
+    pub fn accept(&mut self, data: &Data<'_>, now: Instant, keep: &mut Keep<'_>) -> Result<(), Violation> {
         self.clock = Some(now);
         let channel = data.channel;
         let Some(mode) = self.mode(channel) else { return Err(Violation::UnknownChannel { channel }) };
@@ -28,21 +29,20 @@ impl ExtendedChannels {
             return Err(Violation::ContentFlags { channel, flags: data.content });
         }
         let (total, max) =
-            (data.piece.map_or(payload.len(), |piece| piece.total as usize), self.limits.max_message);
+            (data.piece.map_or(data.payload.len(), |piece| piece.total as usize), self.limits.max_message);
         if total > max {
             return Err(Violation::MessageTooLong { channel, total, max });
         }
         self.stats.received += 1;
-        let payload = self.deliveries.keep(payload);
         if mode.is_reliable() {
-            return self.accept_reliable(data, payload, now);
+            return self.accept_reliable(data, now, keep);
         }
         let budget = usize::try_from(self.window).unwrap_or(usize::MAX);
         let sequenced = mode == DeliveryMode::UnreliableSequenced;
         let first = self.first_message;
         let Some(slot) = self.channels.get_mut(usize::from(channel)) else { return Ok(()) };
         let inbox = slot.loose.get_or_insert_with(|| Box::new(LooseInbox::starting_at(first)));
-        match self.loose.accept(inbox, data, payload, sequenced, budget, now, &mut self.deliveries)? {
+        match self.loose.accept(inbox, data, (sequenced, budget), now, &mut self.deliveries, keep)? {
             loose::Taken::Stale => self.stats.stale += 1,
             loose::Taken::News { dropped } => {
                 self.stats.incomplete_dropped += dropped;
@@ -182,14 +182,19 @@ impl ExtendedChannels {
         self.owed.delay(now)
     }
 
-    fn accept_reliable(&mut self, data: &Data<'_>, payload: Bytes, now: Instant) -> Result<(), Violation> {
+    fn accept_reliable(
+        &mut self,
+        data: &Data<'_>,
+        now: Instant,
+        keep: &mut Keep<'_>,
+    ) -> Result<(), Violation> {
         let channel = data.channel;
         let ends = self.own_ends(channel);
         let terms = (self.limits.receive_budget, self.first_message);
         let Some(inbox) = open_inbox(&mut self.channels, &self.layout, channel, terms) else {
             return Ok(());
         };
-        if inbox.accept(data, payload, ends, now, &mut self.deliveries)? == Taken::Duplicate {
+        if inbox.accept(data, ends, now, &mut self.deliveries, keep)? == Taken::Duplicate {
             self.stats.duplicates += 1;
         }
         Ok(())

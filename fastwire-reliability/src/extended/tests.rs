@@ -63,7 +63,7 @@ fn numbers_go_on_beyond_two_to_the_32() {
     for packet in &wire {
         for frame in Frames::new(packet).unwrap() {
             match frame.unwrap() {
-                Frame::Data(data) => b.accept(&data, packet.slice_ref(data.payload), now).unwrap(),
+                Frame::Data(data) => b.accept(&data, now, &mut Bytes::copy_from_slice).unwrap(),
                 Frame::Fin { channel, message } => b.on_fin(channel, message).unwrap(),
                 other => panic!("{other:?}"),
             }
@@ -101,7 +101,7 @@ fn what_is_beyond_the_credit_counts_nothing_however_often_it_comes() {
     let payload = Bytes::from(vec![7; 16 << 10]);
     let mut accept = |message| {
         let data = Data { channel: 1, message, piece: None, content: 0, payload: &payload };
-        channels.accept(&data, payload.clone(), now)
+        channels.accept(&data, now, &mut Bytes::copy_from_slice)
     };
     accept(1).unwrap();
     let refused = accept(2).unwrap_err();

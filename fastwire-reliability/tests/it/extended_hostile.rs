@@ -66,7 +66,7 @@ proptest! {
                     let payload = Bytes::from(vec![7; len]);
                     let piece = piece.map(|(offset, total)| Piece { offset, total });
                     let data = Data { channel, message, piece, content, payload: &payload };
-                    channels.accept(&data, payload.clone(), now)
+                    channels.accept(&data, now, &mut Bytes::copy_from_slice)
                 }
                 Step::Credit { channel, limit } => channels.on_credit(channel, limit),
                 Step::Fin { channel, message } => channels.on_fin(channel, message),
@@ -143,7 +143,7 @@ fn each_breach_has_its_name() {
         let (mut channels, payload) = (fresh(), Bytes::from(vec![0; len]));
         let piece = piece.map(|(offset, total)| Piece { offset, total });
         let data = Data { channel, message, piece, content, payload: &payload };
-        channels.accept(&data, payload.clone(), now)
+        channels.accept(&data, now, &mut Bytes::copy_from_slice)
     };
     let window = BUDGET / 2;
     assert_eq!(send(9, 1, None, 1, 0), Err(Violation::UnknownChannel { channel: 9 }));

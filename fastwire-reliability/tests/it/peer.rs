@@ -153,8 +153,7 @@ impl Peer {
                 Frame::Data(data) => {
                     let layout = self.channels.layout();
                     reliable |= layout.mode(data.channel).is_some_and(|mode| mode.is_reliable());
-                    let payload = packet.frames.slice_ref(data.payload);
-                    self.channels.accept(&data, payload, now)?;
+                    self.channels.accept(&data, now, &mut Bytes::copy_from_slice)?;
                 }
                 Frame::Credit { channel, limit } => self.channels.on_credit(channel, limit)?,
                 Frame::Fin { channel, message } => self.channels.on_fin(channel, message)?,

@@ -168,18 +168,6 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
     }
 
-    /// Takes a received datagram. Whatever is in it costs a counter at most, unless an authenticated peer
-    /// sent it.
-    pub fn handle_datagram(&mut self, now: Instant, meta: &RecvMeta, datagram: BytesMut) {
-        let now = self.clock.advance(now);
-        self.stats.datagrams_received += 1;
-        self.stats.bytes_received += datagram.len() as u64;
-        match self.side {
-            Side::Server => self.route_to_connection(now, meta, datagram, true),
-            Side::Client => self.route_to_client(now, meta, datagram),
-        }
-    }
-
     /// Does what is due. Harmless when nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.clock.advance(now);
@@ -338,6 +326,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             entropy: &mut self.entropy,
             ids: self.router.as_ref().map(|router| &router.ids),
             uptime: self.clock.uptime(),
+            pool: &mut self.pool,
             may_move: false,
         };
         call(connection, &mut env);

@@ -2,7 +2,8 @@
 //!
 //! An [`Endpoint`] is driven from outside, by one of this crate's shells or by one of your own:
 //!
-//! - *Inputs.* [`Endpoint::handle_datagram`] for each datagram received, [`Endpoint::handle_timeout`]
+//! - *Inputs.* [`Endpoint::handle_datagram`] for each datagram received (or [`Endpoint::handle_train`] for what arrived
+//!   together), [`Endpoint::handle_timeout`]
 //!   when [`Endpoint::poll_timeout`] has passed. Any number of either may follow each other. `now` is a
 //!   monotonic time; what jumps anyway does no harm (a gap counts at most one second, backward counts
 //!   nothing).
@@ -28,6 +29,7 @@
 )]
 
 mod admission;
+mod arrivals;
 mod client;
 mod clock;
 mod commands;

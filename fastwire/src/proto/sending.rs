@@ -46,6 +46,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             entropy: &mut self.entropy,
             ids: self.router.as_ref().map(|router| &router.ids),
             uptime: self.clock.uptime(),
+            pool: &mut self.pool,
             may_move: false,
         };
         let (route, more) = connection.transmit(now, buf, &mut env);

@@ -95,14 +95,14 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         let handed = self.take_strays(now);
         match self.transport.recv(&mut self.batch) {
             Ok(count) => {
-                let mut expected = 0;
+                let mut taken = 0;
                 loop {
-                    if self.batch.next_buffer() >= expected {
-                        self.endpoint.announce(self.batch.heads(expected).take(EXPECTED));
-                        expected += EXPECTED;
+                    if taken % EXPECTED == 0 {
+                        self.endpoint.announce(self.batch.heads(taken).take(EXPECTED));
                     }
-                    let Some((meta, datagram)) = self.batch.pop() else { break };
-                    self.endpoint.handle_datagram(now, &meta, datagram);
+                    let Some((meta, train, size)) = self.batch.train_mut(taken) else { break };
+                    self.endpoint.handle_train(now, &meta, train, size);
+                    taken += 1;
                 }
                 self.hand_on_strays();
                 count + handed

@@ -30,6 +30,9 @@ use crate::{
 /// A simulated endpoint.
 pub type SimEndpoint = Endpoint<MeteredAead, BuiltinCompressor, MeteredController>;
 
+/// Bytes that are received together at most.
+const MAX_TRAIN: usize = 65_535;
+
 /// What Unix time it is when a world begins.
 const UNIX_START: u64 = 1_800_000_000;
 
@@ -412,8 +415,18 @@ impl World {
             node.next_tick = now + interval;
         }
         let Some(endpoint) = &mut node.endpoint else { return };
-        while let Some((meta, datagram)) = node.inbox.pop_front() {
-            endpoint.handle_datagram(now, &meta, datagram);
+        while let Some((meta, mut train)) = node.inbox.pop_front() {
+            // what arrived together is joined, as systems do
+            let size = train.len();
+            while let Some((other, next)) = node.inbox.front() {
+                let fits = (1..=size).contains(&next.len()) && train.len() + next.len() <= MAX_TRAIN;
+                if *other != meta || !fits || !train.len().is_multiple_of(size) {
+                    break;
+                }
+                train.extend_from_slice(next);
+                node.inbox.pop_front();
+            }
+            endpoint.handle_train(now, &meta, &mut train, size);
         }
         endpoint.handle_timeout(now);
         while let Some(event) = endpoint.poll_event() {

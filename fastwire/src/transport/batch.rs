@@ -141,15 +141,18 @@ impl RecvBatch {
         }
     }
 
-    /// Which buffer the next datagram to be taken out lies in.
-    pub(crate) fn next_buffer(&self) -> usize {
-        self.cursor.0
-    }
-
-    /// The beginnings of the datagrams and trains in the buffers from `first` on.
+    /// The beginnings of the datagrams and trains from the one numbered `first` on.
     pub(crate) fn heads(&self, first: usize) -> impl Iterator<Item = &[u8]> {
         let buffers = self.arena.chunks(STRIDE).zip(&self.trains).skip(first);
         buffers.filter_map(|(buffer, train)| buffer.get(..train.len.min(train.stride)))
+    }
+
+    /// The datagrams as they came, the `index`th time: a number of them from one sender, one after the other, and the size of
+    /// each, of which only the last may fall short.
+    pub fn train_mut(&mut self, index: usize) -> Option<(RecvMeta, &mut [u8], usize)> {
+        let train = self.trains.get(index)?;
+        let bytes = self.arena.get_mut(index * STRIDE..)?.get_mut(..train.len)?;
+        Some((train.meta, bytes, train.stride))
     }
 
     /// Takes the next datagram out, as bytes of its own.
@@ -304,6 +307,14 @@ mod tests {
                 prop_assert_eq!(batch.len(), expected.len());
                 let in_place: Vec<_> = batch.iter_mut().map(|(meta, bytes)| (meta, bytes.to_vec())).collect();
                 prop_assert_eq!(&in_place, &expected);
+                let mut joined = Vec::new();
+                let mut trains = 0..;
+                while let Some((meta, bytes, size)) = trains.next().and_then(|index| batch.train_mut(index)) {
+                    let parts = bytes.chunks(size).map(<[u8]>::to_vec);
+                    let parts: Vec<_> = if bytes.is_empty() { vec![Vec::new()] } else { parts.collect() };
+                    joined.extend(parts.into_iter().map(|part| (meta, part)));
+                }
+                prop_assert_eq!(&joined, &expected);
                 let taken: Vec<_> = iter::from_fn(|| batch.pop()).map(|(meta, b)| (meta, b.to_vec())).collect();
                 prop_assert_eq!(&taken, &expected);
             }
@@ -324,10 +335,8 @@ mod tests {
             }
             let heads: Vec<Vec<u8>> = batch.heads(skip).map(<[u8]>::to_vec).collect();
             let mut firsts = Vec::new();
-            while let (buffer, Some((_, datagram))) = (batch.next_buffer(), batch.pop()) {
-                if buffer >= skip && buffer - skip == firsts.len() {
-                    firsts.push(datagram.to_vec());
-                }
+            while let Some((_, train, size)) = batch.train_mut(skip + firsts.len()) {
+                firsts.push(train[..size.min(train.len())].to_vec());
             }
             prop_assert_eq!(heads, firsts);
         }

@@ -10,7 +10,7 @@ use fastwire::compress::{BuiltinCompressor, CompressionConfig};
 use fastwire::congestion::{BuiltinController, BuiltinControllers, CongestionMode};
 use fastwire::crypto::{BuiltinSuites, Cipher, CipherSuite, CipherSuites};
 use fastwire::proto::{Endpoint, Parts, TransmitBuf};
-use fastwire::transport::{ChunkPool, RecvMeta, SocketId};
+use fastwire::transport::{RecvMeta, SocketId};
 use fastwire::{ClientConfig, ClientProfile, ConnectionId, Event, ServerConfig};
 use fastwire_crypto::{AeadLimits, CipherError, KeyError, NONCE_LEN, Opener, Sealer, TAG_LEN};
 use fastwire_reliability::{ChannelLayout, Channels, ChannelsConfig, Outcome, Peer, Quota, RecoveryProfile};
@@ -162,7 +162,8 @@ struct Pair<C: Cipher> {
     id: ConnectionId,
     now: Instant,
     buf: TransmitBuf,
-    pool: ChunkPool,
+    /// What the other side's socket received.
+    wire: Vec<u8>,
     delivered: u64,
 }
 
@@ -190,7 +191,7 @@ impl<C: Cipher> Pair<C> {
             (server.unwrap_or_else(|e| panic!("{e}")), client.unwrap_or_else(|e| panic!("{e}")));
         let id = client.connect(now, &[address(1)]).unwrap_or_else(|e| panic!("{e}"));
         let mut pair =
-            Self { server, client, id, now, buf: TransmitBuf::new(32), pool: ChunkPool::new(), delivered: 0 };
+            Self { server, client, id, now, buf: TransmitBuf::new(32), wire: Vec::new(), delivered: 0 };
         (0..10).for_each(|_| pair.exchange());
         assert_eq!(pair.server.connection_count(), 1, "the pair is connected");
         pair
@@ -200,9 +201,9 @@ impl<C: Cipher> Pair<C> {
         self.now += Duration::from_micros(200);
         self.client.handle_timeout(self.now);
         self.server.handle_timeout(self.now);
-        let Self { server, client, now, buf, pool, .. } = self;
-        carry(client, server, address(2), *now, buf, pool);
-        carry(server, client, address(1), *now, buf, pool);
+        let Self { server, client, now, buf, wire, .. } = self;
+        carry(client, server, address(2), *now, buf, wire);
+        carry(server, client, address(1), *now, buf, wire);
         while let Some(event) = self.server.poll_event() {
             if let Event::Message { data, .. } = &event {
                 self.delivered += 1;
@@ -219,13 +220,15 @@ fn carry<C: Cipher>(
     source: SocketAddr,
     now: Instant,
     buf: &mut TransmitBuf,
-    pool: &mut ChunkPool,
+    wire: &mut Vec<u8>,
 ) {
     let meta = RecvMeta { socket: SocketId::PRIMARY, remote: source, local: None, ecn: None };
     while let Some(transmit) = from.poll_transmit(now, buf) {
-        for datagram in transmit.segments() {
-            to.handle_datagram(now, &meta, pool.copy(datagram));
-        }
+        wire.clear();
+        // one by one: a counter of instructions sees each byte of a long copy
+        transmit.segments().for_each(|datagram| wire.extend_from_slice(datagram));
+        let size = transmit.segment_size.unwrap_or(wire.len());
+        to.handle_train(now, &meta, wire, size);
     }
 }
 

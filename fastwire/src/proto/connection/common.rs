@@ -19,7 +19,7 @@ use crate::proto::Side;
 use crate::proto::handshake::client::{ClientHandshake, HandshakeDatagram};
 use crate::proto::handshake::extended::late::Losers;
 use crate::proto::id_map::IdMap;
-use crate::transport::SocketId;
+use crate::transport::{ChunkPool, SocketId};
 use crate::{ConnectionError, ConnectionState, DisconnectReason};
 
 /// What happened to a connection that its endpoint has to act upon.
@@ -54,6 +54,8 @@ pub(crate) struct Env<'a> {
     pub(crate) ids: Option<&'a IdMap>,
     /// How long the endpoint has been there by the shell's clock.
     pub(crate) uptime: Duration,
+    /// Where messages are copied to that the application is to have.
+    pub(crate) pool: &'a mut ChunkPool,
     /// The address a datagram came from is no other connection's: this one may move there.
     pub(crate) may_move: bool,
 }

@@ -196,7 +196,7 @@ fn arrive(channels: &mut ExtendedChannels, model: &mut [Channel; 4], flight: &Fl
     let piece = (!whole).then_some(Piece { offset: start as u32, total: bytes.len() as u32 });
     let payload = Bytes::copy_from_slice(&bytes[start..end]);
     let data = Data { channel, message: message as u32 + 1, piece, content: 0, payload: &payload };
-    channels.accept(&data, payload.clone(), now).expect("a well-behaved sender");
+    channels.accept(&data, now, &mut Bytes::copy_from_slice).expect("a well-behaved sender");
     let expected = model[at].arrive(flight, DeliveryMode::ALL[at]);
     assert_eq!(given(channels), expected, "{flight:?}");
 }
@@ -251,18 +251,30 @@ fn refuse(script: &mut Script<'_>, action: u8, channels: &mut ExtendedChannels, 
     let message = script.u32();
     let sound = Data { channel: 0, message: 1, piece: None, content: 0, payload: &payload };
     let refused = match action >> 3 & 7 {
-        0 => channels.accept(&Data { channel: 4 + (script.byte() & 0x7f), ..sound }, payload.clone(), now),
-        1 => channels.accept(&Data { content: 4 + (script.byte() & 0x7b), ..sound }, payload.clone(), now),
+        0 => channels.accept(
+            &Data { channel: 4 + (script.byte() & 0x7f), ..sound },
+            now,
+            &mut Bytes::copy_from_slice,
+        ),
+        1 => channels.accept(
+            &Data { content: 4 + (script.byte() & 0x7b), ..sound },
+            now,
+            &mut Bytes::copy_from_slice,
+        ),
         2 => {
             let total = channels.limits().max_message as u32 + 1 + u32::from(script.u16());
             let piece = Some(Piece { offset: 0, total });
-            channels.accept(&Data { piece, ..sound }, payload.clone(), now)
+            channels.accept(&Data { piece, ..sound }, now, &mut Bytes::copy_from_slice)
         }
         3 => channels.on_fin(2 + (script.byte() & 0x7f), message),
         4 => channels.on_reset(2 + (script.byte() & 0x7f), message, script.u64(), 0),
         5 => channels.on_credit(2 + (script.byte() & 0x7f), script.u64()),
         // Further ahead than a channel's numbers may reach.
-        6 => channels.accept(&Data { message: (1 << 20) + (message >> 16), ..sound }, payload.clone(), now),
+        6 => channels.accept(
+            &Data { message: (1 << 20) + (message >> 16), ..sound },
+            now,
+            &mut Bytes::copy_from_slice,
+        ),
         _ => channels.on_reset(0, 60_000, 1 << 40, 0),
     };
     assert!(refused.is_err(), "{action}");

@@ -190,7 +190,7 @@ impl End {
                     let delay = Duration::from_micros(500) * u32::from(ack.delay);
                     self.channels.acknowledge(ack.largest.into(), delay, ack.bitmap, now, &mut outcome)
                 }
-                Frame::Data(data) => self.channels.accept(&data, packet.slice_ref(data.payload), now),
+                Frame::Data(data) => self.channels.accept(&data, now, &mut Bytes::copy_from_slice),
                 Frame::Credit { channel, limit } => self.channels.on_credit(channel, limit),
                 Frame::Fin { channel, message } => self.channels.on_fin(channel, message),
                 Frame::Reset { channel, message, consumed, code } => {

@@ -471,9 +471,9 @@ impl<C: Cipher, G: CongestionController> super::Connection<C, G> {
         common.establish(Profile::Extended, now, env);
         // the server reports the connection when something of ours opens
         common.owed.heartbeat = true;
-        extended.receive_won(common, now, meta, datagram, (won.opened, won.number), env);
-        for held in won.held {
-            extended.receive(common, now, meta, held, env);
+        extended.receive_won(common, now, meta, &datagram, (won.opened, won.number), env);
+        for mut held in won.held {
+            extended.receive(common, now, meta, &mut held, env);
         }
         if let Some(error) = refused {
             // Nothing is dropped in silence: what was accepted before the server's limits were known has to be told.

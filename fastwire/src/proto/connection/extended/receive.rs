@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, OpenError};
 use fastwire_wire::CONTROL_PREFIX;
@@ -13,7 +12,6 @@ use super::validation::{Move, Verdict, Way};
 use super::{Extended, Ids, grace, id_len};
 use crate::observe::{Observed, PacketView};
 use crate::proto::Side;
-use crate::proto::connection::Receipt;
 use crate::proto::connection::common::{Change, Common, Env, Farewell};
 use crate::proto::handshake::extended::CONNECTED_PREFIX;
 use crate::transport::RecvMeta;
@@ -42,15 +40,15 @@ struct Held {
 }
 
 impl<C: Cipher> Extended<C> {
-    /// Takes a datagram that may be for this connection.
+    /// Takes a datagram that may be for this connection, where it lies. Gives whether it was.
     pub(in crate::proto::connection) fn receive<G: CongestionController>(
         &mut self,
         common: &mut Common<C, G>,
         now: Instant,
         meta: &RecvMeta,
-        mut datagram: BytesMut,
+        datagram: &mut [u8],
         env: &mut Env<'_>,
-    ) -> Receipt {
+    ) -> bool {
         // A repeated CONNECTED carries its packet behind the bare prefix.
         let is_connected = datagram.starts_with(&CONTROL_PREFIX) && common.side == Side::Client;
         let start = if is_connected { CONNECTED_PREFIX } else { 0 };
@@ -64,9 +62,9 @@ impl<C: Cipher> Extended<C> {
                 let (number, newest) = (opened.number, opened.newest);
                 let bytes = datagram.len() as u64;
                 let opened = Opened { bytes, number, in_order: number == expected, newest, cid };
-                let plain = part(datagram, start + from..start + to);
-                self.on_opened(common, now, meta, &plain, &opened, env);
-                Receipt::Opened
+                let plain = datagram.get(start + from..start + to).unwrap_or_default();
+                self.on_opened(common, now, meta, plain, &opened, env);
+                true
             }
             Err(error) => {
                 let (replayed, bytes) = (matches!(error, OpenError::Replayed { .. }), datagram.len());
@@ -78,7 +76,7 @@ impl<C: Cipher> Extended<C> {
                 if matches!(error, OpenError::LimitReached { .. }) {
                     common.give_up_keys(now, env);
                 }
-                Receipt::NotOpened(datagram)
+                false
             }
         }
     }
@@ -89,14 +87,14 @@ impl<C: Cipher> Extended<C> {
         common: &mut Common<C, G>,
         now: Instant,
         meta: &RecvMeta,
-        datagram: BytesMut,
+        datagram: &[u8],
         (plain, number): (Range<usize>, u64),
         env: &mut Env<'_>,
     ) {
         let bytes = datagram.len() as u64;
         let opened = Opened { bytes, number, in_order: number == 0, newest: true, cid: None };
-        let plain = part(datagram, plain);
-        self.on_opened(common, now, meta, &plain, &opened, env);
+        let plain = datagram.get(plain).unwrap_or_default();
+        self.on_opened(common, now, meta, plain, &opened, env);
     }
 
     fn on_opened<G: CongestionController>(
@@ -104,7 +102,7 @@ impl<C: Cipher> Extended<C> {
         common: &mut Common<C, G>,
         now: Instant,
         meta: &RecvMeta,
-        plain: &Bytes,
+        plain: &[u8],
         opened: &Opened,
         env: &mut Env<'_>,
     ) {
@@ -150,7 +148,7 @@ impl<C: Cipher> Extended<C> {
         common: &mut Common<C, G>,
         now: Instant,
         meta: &RecvMeta,
-        plain: &Bytes,
+        plain: &[u8],
         held: &mut Held,
         env: &mut Env<'_>,
     ) -> Result<(), String> {
@@ -169,8 +167,8 @@ impl<C: Cipher> Extended<C> {
                 Frame::Pad | Frame::Ping => {}
                 Frame::Ack(ack) => self.take_ack(common, now, &ack, env)?,
                 Frame::Data(data) => {
-                    let payload = plain.slice_ref(data.payload);
-                    self.channels.accept(&data, payload, now).map_err(|v| v.to_string())?;
+                    let keep = &mut |bytes: &[u8]| env.pool.copy(bytes).freeze();
+                    self.channels.accept(&data, now, keep).map_err(|v| v.to_string())?;
                 }
                 Frame::Credit { channel, limit } => {
                     self.channels.on_credit(channel, limit).map_err(|v| v.to_string())?;
@@ -337,11 +335,4 @@ impl<C: Cipher> Extended<C> {
 fn is_replaced(plain: &[u8]) -> bool {
     let first = Frames::new(plain).ok().and_then(|mut frames| frames.next());
     matches!(first, Some(Ok(Frame::Disconnect(end))) if end.reason == super::REPLACED)
-}
-
-/// A part of a datagram, for which the rest is given up: no further owner of its memory is counted in.
-fn part(mut datagram: BytesMut, part: Range<usize>) -> Bytes {
-    datagram.truncate(part.end);
-    datagram.advance(part.start.min(datagram.len()));
-    datagram.freeze()
 }
