@@ -37,6 +37,10 @@ pub fn put_varint(out: &mut [u8], value: u32) -> Result<usize, EncodeError> {
             (*first, *second) = (value as u8 | 0x80, (value >> 7) as u8);
             Ok(2)
         }
+        (0x4000..0x20_0000, [first, second, third, ..]) => {
+            (*first, *second, *third) = (value as u8 | 0x80, (value >> 7) as u8 | 0x80, (value >> 14) as u8);
+            Ok(3)
+        }
         (_, out) => put_leb128(out, u64::from(value), varint_len(value)),
     }
 }

@@ -1,6 +1,6 @@
 //! How much of a message fits into what is left of a packet, and the DATA frame for it.
 
-use fastwire_wire::extended::{Data, Frame, MIN_PIECE, Piece};
+use fastwire_wire::extended::{Data, MIN_PIECE, Piece};
 use fastwire_wire::varint_len;
 
 /// A message that would fit into a packet of its own is cut only if at least this much room would stay empty: putting
@@ -85,7 +85,7 @@ impl Part<'_> {
             content: self.content,
             payload,
         };
-        let len = Frame::Data(data).encode(room, last).ok()?;
+        let len = data.encode(room, last).ok()?;
         Some(Put { len, start, end, whole: piece.is_none() })
     }
 }
@@ -111,7 +111,7 @@ fn cut(rest: usize, overhead: usize, room: usize) -> Option<(usize, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fastwire_wire::extended::Frames;
+    use fastwire_wire::extended::{Frame, Frames};
     use proptest::prelude::*;
 
     proptest! {

@@ -27,6 +27,7 @@ const DATA: u8 = 0x20;
 const DATA_PIECE: u8 = 0x01;
 const DATA_LAST: u8 = 0x02;
 const DATA_CONTENT: u8 = 0x04;
+const DATA_FLAGS: u8 = DATA_PIECE | DATA_LAST | DATA_CONTENT;
 
 /// One frame, borrowing from the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -351,6 +352,19 @@ impl<'a> Data<'a> {
         len as u64 == u64::from(rest) || (len >= MIN_PIECE && (len as u64) < u64::from(rest))
     }
 
+    /// As [`Frame::encode`], of this frame.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Frame::encode`].
+    #[inline]
+    pub fn encode(&self, out: &mut [u8], last: bool) -> Result<usize, EncodeError> {
+        let mut writer = Writer::new(out);
+        self.write(&mut writer, last)?;
+        Ok(writer.written())
+    }
+
+    #[inline]
     fn write(&self, writer: &mut Writer<'_>, last: bool) -> Result<(), EncodeError> {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let kind = DATA
@@ -413,6 +427,16 @@ impl<'a> Frames<'a> {
         Ok(Self { reader: Reader::new(plaintext), failed: false })
     }
 
+    /// The next frame, if it is DATA: most are. `None`: [`next`](Iterator::next) tells what comes, if anything does.
+    #[inline]
+    pub fn next_data(&mut self) -> Option<Result<Data<'a>, DecodeError>> {
+        let kind = *self.reader.rest().first().filter(|&&kind| kind & !DATA_FLAGS == DATA && !self.failed)?;
+        // it is there
+        let data = self.reader.u8().and_then(|_| Data::read(&mut self.reader, kind));
+        self.failed = data.is_err();
+        Some(data)
+    }
+
     /// Passes over PAD frames that come next, which mean nothing: up to a whole packet of them.
     pub fn skip_padding(&mut self) {
         self.reader.skip_zeros();
@@ -423,7 +447,7 @@ impl<'a> Frames<'a> {
         let reader = &mut self.reader;
         let kind = reader.u8()?;
         // most frames by far
-        if kind & !(DATA_PIECE | DATA_LAST | DATA_CONTENT) == DATA {
+        if kind & !DATA_FLAGS == DATA {
             return Data::read(reader, kind).map(Frame::Data);
         }
         Self::read_other(reader, kind)

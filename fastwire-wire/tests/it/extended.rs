@@ -101,6 +101,12 @@ proptest! {
             reader.skip_padding();
             rest.push(frame.expect("written"));
         }
+        // Whoever asks for DATA first reads the same.
+        let (mut reader, mut all) = (Frames::new(&packet).expect("not empty"), Vec::new());
+        while let Some(frame) = reader.next_data().map(|data| data.map(Frame::Data)).or_else(|| reader.next()) {
+            all.push(frame.expect("written"));
+        }
+        prop_assert_eq!(&all, &frames);
         let mut sparse = frames;
         let mut first = true;
         sparse.retain(|frame| std::mem::take(&mut first) || *frame != Frame::Pad);
@@ -110,6 +116,11 @@ proptest! {
     #[test]
     fn any_bytes_are_frames_or_an_error(bytes in vec(any::<u8>(), 0..200)) {
         let Ok(frames) = Frames::new(&bytes) else { return Ok(()) };
+        let (mut reader, mut all) = (frames.clone(), Vec::new());
+        while let Some(frame) = reader.next_data().map(|data| data.map(Frame::Data)).or_else(|| reader.next()) {
+            all.push(frame);
+        }
+        prop_assert_eq!(all, frames.clone().collect::<Vec<_>>());
         let mut at = 0;
         for frame in frames {
             let Ok(frame) = frame else { break };

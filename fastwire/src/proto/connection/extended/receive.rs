@@ -153,23 +153,22 @@ impl<C: Cipher> Extended<C> {
         env: &mut Env<'_>,
     ) -> Result<(), String> {
         let mut frames = Frames::new(plain).map_err(|error| error.to_string())?;
-        while let Some(frame) = frames.next() {
+        loop {
+            while let Some(data) = frames.next_data() {
+                let data = data.map_err(|error| error.to_string())?;
+                held.eliciting = true;
+                held.reliable |= self.channels.layout().mode(data.channel).is_some_and(|m| m.is_reliable());
+                let keep = &mut |bytes: &[u8]| env.pool.copy(bytes).freeze();
+                self.channels.accept(&data, now, keep).map_err(|v| v.to_string())?;
+            }
+            let Some(frame) = frames.next() else { break };
             frames.skip_padding();
             let frame = frame.map_err(|error| error.to_string())?;
             held.eliciting |= frame.is_ack_eliciting();
-            held.reliable |= match &frame {
-                Frame::Data(data) => {
-                    self.channels.layout().mode(data.channel).is_some_and(|m| m.is_reliable())
-                }
-                frame => frame.is_ack_eliciting(),
-            };
+            held.reliable |= frame.is_ack_eliciting();
             match frame {
                 Frame::Pad | Frame::Ping => {}
                 Frame::Ack(ack) => self.take_ack(common, now, &ack, env)?,
-                Frame::Data(data) => {
-                    let keep = &mut |bytes: &[u8]| env.pool.copy(bytes).freeze();
-                    self.channels.accept(&data, now, keep).map_err(|v| v.to_string())?;
-                }
                 Frame::Credit { channel, limit } => {
                     self.channels.on_credit(channel, limit).map_err(|v| v.to_string())?;
                 }
