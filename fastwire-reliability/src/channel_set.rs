@@ -49,6 +49,13 @@ impl ChannelSet {
         a.count_ones() + b.count_ones() + c.count_ones() + d.count_ones() == 1
     }
 
+    /// The only member, if there is one and it is below 64, as in almost every layout.
+    #[inline]
+    pub(crate) const fn only_low(self) -> Option<u8> {
+        let [a, b, c, d] = self.0;
+        if b | c | d == 0 && a.is_power_of_two() { Some(a.trailing_zeros() as u8) } else { None }
+    }
+
     pub(crate) fn contains(&self, channel: u8) -> bool {
         self.0.get(usize::from(channel >> 6)).is_some_and(|word| word >> (channel & 63) & 1 == 1)
     }
@@ -114,6 +121,8 @@ mod tests {
             set.remove(gone);
             let left: BTreeSet<u8> = members.iter().copied().filter(|&channel| channel != gone).collect();
             prop_assert_eq!(set.is_empty(), left.is_empty());
+            let only = left.first().copied().filter(|&only| left.len() == 1 && only < 64);
+            prop_assert_eq!(set.only_low(), only);
             let mut expected: Vec<u8> = left.into_iter().collect();
             expected.sort_by_key(|&channel| channel.wrapping_sub(turn).wrapping_sub(1));
             prop_assert_eq!(set.after(turn).collect::<Vec<_>>(), expected);

@@ -303,6 +303,11 @@ impl Outbox {
         self.cutting.is_some() || self.queue.front().is_some_and(|front| self.may_begin(front.message.len()))
     }
 
+    /// The length of the next message that was not begun.
+    pub(crate) fn next_len(&self) -> Option<usize> {
+        self.queue.front().filter(|_| self.cutting.is_none()).map(|next| next.message.len())
+    }
+
     /// Whether something waits, be it for credit.
     pub(crate) fn is_waiting(&self) -> bool {
         self.cutting.is_some() || !self.queue.is_empty()

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::ControlFrame;
+use super::cut::Put;
 use crate::asks::Key;
 use crate::space::Class;
 
@@ -46,6 +47,16 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
+    /// Notes a message, or a piece of one.
+    #[inline]
+    pub(crate) fn add(&mut self, channel: u8, number: u64, put: &Put) {
+        if put.whole {
+            self.add_whole(channel, number);
+        } else {
+            self.frames.push(Carried::Piece { channel, number, start: put.start, end: put.end });
+        }
+    }
+
     /// Notes a whole message, as one with its neighbours.
     pub(crate) fn add_whole(&mut self, channel: u8, number: u64) {
         let neighbour = self.frames.iter_mut().rev().find_map(|frame| match frame {

@@ -88,6 +88,9 @@ pub struct Written {
     pub reliable: bool,
     /// More waits that did not fit: pad the packet to full size, so that a batch has packets of one size.
     pub full: bool,
+    /// With `full`: what waits next is as long as what is in this packet, so that a batch may as well have packets of just
+    /// this size.
+    pub even: bool,
 }
 
 /// A reliable message that was not wholly acknowledged.

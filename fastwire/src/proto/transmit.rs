@@ -119,6 +119,11 @@ impl TransmitBuf {
         (!self.closed && fits).then(|| max_datagram.min(self.segment_size))
     }
 
+    /// Whether the datagrams are smaller than the path takes, and another of their size would still fit.
+    pub(crate) fn is_natural(&self, max_datagram: usize) -> bool {
+        self.room(max_datagram).is_some_and(|room| self.segments > 0 && room < max_datagram)
+    }
+
     fn end_datagram(&mut self, start: usize) {
         let len = self.len - start;
         if self.segments == 0 {

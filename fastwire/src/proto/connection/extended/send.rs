@@ -28,6 +28,10 @@ const MAX_ACK: usize = 8 + 4 * Ack::MAX_WORDS;
 /// The largest text of a DISCONNECT.
 const MAX_TEXT: usize = 255;
 
+/// Room that is left in the first packet of a train, because equal messages do not fill it, is left out of all of them if it
+/// is more than this.
+const ROOMY: usize = 96;
+
 /// The keys are used up.
 struct Exhausted;
 
@@ -47,6 +51,11 @@ impl Plain<'_> {
 
     fn rest(&mut self) -> &mut [u8] {
         self.room.get_mut(self.len..).unwrap_or_default()
+    }
+
+    /// Whether so much room is left that a train of smaller packets pays.
+    fn is_roomy(&self) -> bool {
+        self.len > 0 && self.room.len() - self.len >= ROOMY
     }
 
     /// Fills the packet up with PAD frames.
@@ -155,7 +164,7 @@ impl<C: Cipher> Extended<C> {
             // a lost challenge is to leave again, whatever data there is
             allowance = allowance.saturating_sub(PATH_DATAGRAM);
         }
-        let mut more = false;
+        let (mut more, mut lean) = (false, false);
         loop {
             let Some(size) = buf.room(self.mtu.current()) else {
                 more = true;
@@ -165,11 +174,18 @@ impl<C: Cipher> Extended<C> {
             if size < MIN_DATAGRAM {
                 break;
             }
-            let sent = self.write_packet(common, size, now, buf, env)?;
+            let sent = match lean {
+                true => self.write_data_packet(common, size, now, buf, env)?,
+                false => self.write_packet(common, size, now, buf, env)?,
+            };
             if sent == 0 {
+                // what does not fit into the packets of this train may fit into those of another
+                more = buf.is_natural(self.mtu.current()) && self.has_data(common, now);
                 break;
             }
             allowance -= sent;
+            // what else was due is in the first
+            lean = lean || self.only_data(common, now);
         }
         if !buf.is_empty() {
             common.on_transmit(buf.len() as u64, buf.segments() as u64, now);
@@ -205,7 +221,7 @@ impl<C: Cipher> Extended<C> {
         if !(farewell || ack_now || data || ping || time || new_id.is_some()) {
             return Ok(0);
         }
-        let header = self.header_len();
+        let (header, first) = (self.header_len(), buf.is_empty());
         let mut plain = self.open_packet(buf, size, env)?;
         self.channels.begin_packet();
         if ack.is_some() {
@@ -229,7 +245,7 @@ impl<C: Cipher> Extended<C> {
             let written = self.channels.write_frames(plain.rest(), quota, now);
             plain.len += written.len;
             eliciting |= written.ack_eliciting;
-            if written.full {
+            if written.full && !(first && written.even && plain.is_roomy()) {
                 plain.pad();
             }
         }
@@ -252,6 +268,59 @@ impl<C: Cipher> Extended<C> {
         if farewell {
             common.on_farewell_sent(self.channels.rto(), now);
         }
+        Ok(len)
+    }
+
+    /// Whether the channels have something that may leave now.
+    fn has_data<G: CongestionController>(&mut self, common: &mut Common<C, G>, now: Instant) -> bool {
+        let quota = common.pressure.quota(&self.channels, self.mtu.current(), now);
+        !common.is_saying_farewell() && self.channels.has_outgoing(quota)
+    }
+
+    /// Whether nothing is due but what the channels have: so it stays as long as the clock stands still and nothing arrives.
+    fn only_data<G: CongestionController>(&self, common: &Common<C, G>, now: Instant) -> bool {
+        !common.is_saying_farewell()
+            && !common.owed.heartbeat
+            && self.channels.ack_due().is_none()
+            && !self.channels.wants_probe()
+            && self.owed_id().is_none()
+            && self.asked.is_empty()
+            && !self.clock.as_ref().is_some_and(|clock| clock.due(now))
+    }
+
+    /// As [`write_packet`](Self::write_packet) where [`only_data`](Self::only_data) holds.
+    fn write_data_packet<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        size: usize,
+        now: Instant,
+        buf: &mut TransmitBuf,
+        env: &mut Env<'_>,
+    ) -> Result<usize, Exhausted> {
+        let quota = common.pressure.quota(&self.channels, self.mtu.current(), now);
+        self.channels.hold(common.send_cap.is_closed(now));
+        if !self.channels.has_outgoing(quota) {
+            return Ok(0);
+        }
+        let (header, first) = (self.header_len(), buf.is_empty());
+        let mut plain = self.open_packet(buf, size, env)?;
+        self.channels.begin_packet();
+        let written = self.channels.write_frames(plain.rest(), quota, now);
+        plain.len = written.len;
+        if written.full && !(first && written.even && plain.is_roomy()) {
+            plain.pad();
+        }
+        if plain.len == 0 {
+            self.channels.abandon_packet();
+            return Ok(0);
+        }
+        let len = header + plain.len + TAG_LEN;
+        self.seal(common, buf, size, len, now)?;
+        if written.ack_eliciting {
+            common.pressure.on_sent(&self.channels, len, now);
+        }
+        common.send_cap.on_sent(len);
+        common.counters.packets_sent += 1;
         Ok(len)
     }
 
