@@ -246,11 +246,6 @@ impl<C> AckSpace<C> {
         }
     }
 
-    /// Notes the only transmission of a packet just recorded.
-    pub(crate) fn left(&mut self, number: u64, sends: u32) {
-        self.flight.push_back(Transmission { number, sends });
-    }
-
     /// A packet just marked lost: it is due again, or what it carried goes back to its owner.
     pub(crate) fn was_lost(&mut self, number: u64) {
         match self.repeat {
@@ -273,11 +268,28 @@ impl<C> AckSpace<C> {
 
     fn give_back(&mut self, number: u64, fate: Fate) {
         if let Some(carries) = self.get_mut(number).and_then(|sent| sent.carries.take()) {
-            if self.returned.capacity() == 0 {
-                self.returned.reserve_exact(1);
-            }
-            self.returned.push((fate, carries));
+            self.hand_back(fate, carries);
         }
+    }
+
+    /// What a packet carried goes back to its owner.
+    #[inline]
+    pub(crate) fn hand_back(&mut self, fate: Fate, carries: C) {
+        if self.returned.capacity() == 0 {
+            self.returned.reserve_exact(1);
+        }
+        self.returned.push((fate, carries));
+    }
+
+    /// Notes a packet that leaves, whose number is the next.
+    #[inline]
+    pub(crate) fn push_sent(&mut self, sent: Sent<C>) {
+        if self.sent.capacity() == 0 {
+            // most idle connections have one packet in flight
+            self.sent.reserve_exact(1);
+        }
+        self.flight.push_back(Transmission { number: self.next(), sends: sent.sends });
+        self.sent.push_back(sent);
     }
 
     /// Notes the acknowledgement of a packet that was sent once, `order`-th of all.

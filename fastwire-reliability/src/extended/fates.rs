@@ -71,9 +71,10 @@ impl ExtendedChannels {
             return;
         }
         let mut returned = std::mem::take(&mut self.space.returned);
-        for (fate, packet) in returned.drain(..) {
-            self.return_packet(fate, packet);
+        for (fate, packet) in &mut returned {
+            self.return_packet(*fate, packet);
         }
+        returned.clear();
         self.space.returned = returned;
         for channel in self.blocked.union(self.unended).after(u8::MAX) {
             self.refile(channel);
@@ -83,7 +84,7 @@ impl ExtendedChannels {
         }
     }
 
-    pub(super) fn return_packet(&mut self, fate: Fate, packet: Packet) {
+    pub(super) fn return_packet(&mut self, fate: Fate, packet: &mut Packet) {
         if let (Fate::Acked, Some(largest)) = (fate, packet.ack) {
             self.owed.acknowledged(largest);
         }
@@ -92,7 +93,7 @@ impl ExtendedChannels {
         }
         if packet.frames.spilled() && self.building.packet.frames.capacity() < packet.frames.capacity() {
             // its memory serves again
-            let mut frames = packet.frames;
+            let mut frames = std::mem::take(&mut packet.frames);
             frames.clear();
             if self.building.packet.frames.is_empty() {
                 self.building.packet.frames = frames;
@@ -126,7 +127,8 @@ impl ExtendedChannels {
                     Fate::Acked => outbox.whole_acked(first, count, &mut self.asks),
                     Fate::Lost => outbox.whole_lost(first, count),
                 };
-                self.finished(channel, finished);
+                let repeats = outbox.has_repeats();
+                self.finished(channel, finished, repeats);
             }
             Carried::Piece { channel, number, start, end } => {
                 let slot = self.channels.get_mut(usize::from(channel));
@@ -135,15 +137,18 @@ impl ExtendedChannels {
                     Fate::Acked => usize::from(outbox.piece_acked(number, start, end, &mut self.asks)),
                     Fate::Lost => outbox.piece_lost(number, start, end),
                 };
-                self.finished(channel, finished);
+                let repeats = outbox.has_repeats();
+                self.finished(channel, finished, repeats);
             }
         }
     }
 
-    /// So many messages of a channel were finished, or something of it was lost.
-    fn finished(&mut self, channel: u8, count: usize) {
+    /// So many messages of a channel were finished, or something of it was lost. `repeats`: something lost waits now.
+    #[inline]
+    fn finished(&mut self, channel: u8, count: usize, repeats: bool) {
         self.unfinished -= count;
-        let repeats = self.outbox(channel).is_some_and(|outbox| outbox.has_repeats());
-        self.repeating.set(channel, repeats);
+        if repeats || !self.repeating.is_empty() {
+            self.repeating.set(channel, repeats);
+        }
     }
 }

@@ -542,9 +542,13 @@ impl Outbox {
             pieces.lost.insert(0, len);
         }
         pieces.acked.insert(start, end);
-        pieces.lost.remove(start, end);
+        if !pieces.lost.is_empty() {
+            pieces.lost.remove(start, end);
+        }
         let finished = pieces.acked.covers(len) && self.complete(number, asks);
-        self.advance();
+        if finished || !self.repeats.is_empty() {
+            self.advance();
+        }
         finished
     }
 

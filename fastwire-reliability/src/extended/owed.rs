@@ -49,6 +49,10 @@ impl AckOwed {
         let count = if reliable { &mut self.reliable } else { &mut self.unreliable };
         *count += 1;
         self.unanswered = self.unanswered.saturating_add(1);
+        if self.due.is_some_and(|due| due <= now) {
+            // it is as due as it can be
+            return;
+        }
         let at_once = !in_order || self.reliable >= AT_ONCE || self.unreliable >= UNRELIABLE_AT_ONCE;
         let delay = match (at_once, reliable) {
             (true, _) => Duration::ZERO,

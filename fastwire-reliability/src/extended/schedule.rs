@@ -168,7 +168,7 @@ impl ExtendedChannels {
     pub fn abandon_packet(&mut self) {
         let mut packet = std::mem::take(&mut self.building.packet);
         packet.ack = None;
-        self.return_packet(super::Fate::Lost, packet);
+        self.return_packet(super::Fate::Lost, &mut packet);
         self.begin_packet();
     }
 

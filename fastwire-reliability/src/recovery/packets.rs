@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::{CongestionEvent, MIN_REPEAT_WINDOW, Outcome, Recovery};
-use crate::space::{AckSpace, Class, State};
+use crate::extended::Fate;
+use crate::space::{AckSpace, Class, Sent, State};
 
 /// Timers run in steps of this (RFC 9002 §6.1.2).
 pub(crate) const GRANULARITY: Duration = Duration::from_millis(1);
@@ -59,18 +60,19 @@ impl Recovery {
         now: Instant,
     ) {
         space.pass_to(packet.number, now);
-        if space.push(carries, now) != packet.number {
-            debug_assert!(false, "numbers rise");
-        }
-        let Some(sent) = space.get_mut(packet.number) else { return };
-        sent.state = State::InFlight;
-        sent.class = packet.class;
-        sent.idle = packet.idle;
-        sent.order = packet.number;
-        sent.bytes = packet.bytes;
-        sent.sends = if packet.repeat { 2 } else { 1 };
-        let sends = sent.sends;
-        space.left(packet.number, sends);
+        debug_assert_eq!(space.next(), packet.number, "numbers rise");
+        space.push_sent(Sent {
+            carries: Some(carries),
+            first_at: now,
+            at: now,
+            order: packet.number,
+            bytes: packet.bytes,
+            sends: if packet.repeat { 2 } else { 1 },
+            state: State::InFlight,
+            class: packet.class,
+            missing: false,
+            idle: packet.idle,
+        });
         if packet.class == Class::Unreliable {
             return;
         }
@@ -187,7 +189,9 @@ impl Recovery {
         let (state, at, bytes, class, sends) = (sent.state, sent.at, sent.bytes, sent.class, sent.sends);
         let idle = sent.idle;
         sent.state = State::Acked;
-        space.was_acked(number);
+        if let Some(carries) = sent.carries.take() {
+            space.hand_back(Fate::Acked, carries);
+        }
         out.newly_acked_packets += 1;
         out.newly_acked_bytes += u64::from(bytes);
         out.newest_acked_sent_at = out.newest_acked_sent_at.max(Some(at));
