@@ -30,6 +30,12 @@ impl Bandwidth {
         self.pending = self.pending.saturating_add(bytes);
     }
 
+    /// Counts more bytes that passed when those before did.
+    #[inline]
+    pub fn add(&mut self, bytes: u64) {
+        self.pending = self.pending.saturating_add(bytes);
+    }
+
     /// The rate in bytes per second as of `now`.
     pub fn rate(&self, now: Instant) -> f64 {
         let mut settled = self.clone();
@@ -78,6 +84,11 @@ mod tests {
         meter.on_bytes(start, 1000);
         let rate = meter.rate(start + STEP);
         assert!((rate - 0.2 * 100_000.0).abs() < 1e-6, "{rate}");
+        let (mut at_once, mut in_parts) = (meter.clone(), meter.clone());
+        at_once.on_bytes(start + STEP, 70);
+        in_parts.on_bytes(start + STEP, 30);
+        in_parts.add(40);
+        assert_eq!(at_once.rate(start + STEP * 2), in_parts.rate(start + STEP * 2));
         // a clock that goes backward changes nothing
         assert!(meter.rate(start).abs() < 1e-9);
     }

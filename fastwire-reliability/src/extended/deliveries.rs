@@ -103,7 +103,10 @@ impl Deliveries {
 
     /// A payload as it may wait: in shared memory, or in the connection's own once many wait.
     pub(crate) fn keep(&mut self, payload: &[u8], shared: &mut Keep<'_>) -> Bytes {
-        let aside: usize = self.aside.values().map(VecDeque::len).sum();
+        let aside = match self.aside.is_empty() {
+            true => 0,
+            false => self.aside.values().map(VecDeque::len).sum(),
+        };
         if self.reliable.len() + self.loose.len() + aside < MAX_PINNED {
             return shared(payload);
         }

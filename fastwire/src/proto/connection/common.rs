@@ -284,13 +284,19 @@ impl<C: Cipher, G: CongestionController> Common<C, G> {
 
     /// A datagram of which something opened.
     pub(super) fn on_heard(&mut self, now: Instant, bytes: u64) {
+        let again = self.last_heard == now;
         self.last_heard = now;
         self.resumed = false;
         self.rebind_at = None;
         self.revival = None;
         self.counters.bytes_received += bytes;
         self.counters.datagrams_received += 1;
-        self.received_bandwidth.on_bytes(now, bytes);
+        if again {
+            // most of a wake: the clock stands still
+            self.received_bandwidth.add(bytes);
+        } else {
+            self.received_bandwidth.on_bytes(now, bytes);
+        }
     }
 
     /// Datagrams that leave.
