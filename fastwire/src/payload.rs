@@ -8,6 +8,11 @@ use crate::transport::ChunkPool;
 pub trait Payload {
     /// The message as shared bytes.
     fn into_bytes(self, pool: &mut ChunkPool) -> Bytes;
+
+    /// The message, where it would have to be copied: short ones have a shorter way.
+    fn borrowed(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
 impl Payload for Bytes {
@@ -44,11 +49,19 @@ impl Payload for &[u8] {
     fn into_bytes(self, pool: &mut ChunkPool) -> Bytes {
         pool.copy(self).freeze()
     }
+
+    fn borrowed(&self) -> Option<&[u8]> {
+        Some(self)
+    }
 }
 
 impl<const N: usize> Payload for &[u8; N] {
     fn into_bytes(self, pool: &mut ChunkPool) -> Bytes {
         pool.copy(self).freeze()
+    }
+
+    fn borrowed(&self) -> Option<&[u8]> {
+        Some(&self[..])
     }
 }
 
@@ -56,16 +69,28 @@ impl<const N: usize> Payload for [u8; N] {
     fn into_bytes(self, pool: &mut ChunkPool) -> Bytes {
         pool.copy(&self).freeze()
     }
+
+    fn borrowed(&self) -> Option<&[u8]> {
+        Some(self)
+    }
 }
 
 impl Payload for &Vec<u8> {
     fn into_bytes(self, pool: &mut ChunkPool) -> Bytes {
         pool.copy(self).freeze()
     }
+
+    fn borrowed(&self) -> Option<&[u8]> {
+        Some(self)
+    }
 }
 
 impl Payload for &str {
     fn into_bytes(self, pool: &mut ChunkPool) -> Bytes {
         pool.copy(self.as_bytes()).freeze()
+    }
+
+    fn borrowed(&self) -> Option<&[u8]> {
+        Some(self.as_bytes())
     }
 }

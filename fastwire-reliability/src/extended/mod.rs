@@ -8,6 +8,7 @@ mod copies;
 mod cut;
 mod deliveries;
 mod fates;
+mod held;
 mod inbox;
 mod loose;
 mod number;
@@ -28,6 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub use deliveries::Keep;
+pub use held::SMALL_MESSAGE;
 pub use types::{ControlFrame, Fate, Incoming, PeerLimits, Undelivered, Written};
 
 use crate::asks::Asks;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::copies::Copies;
 use super::cut::{Part, Put, WORTH_CUTTING};
+use super::held::Held;
 use super::ranges::Ranges;
 use super::{MESSAGE_CREDIT, SPAN};
 use crate::asks::{Asks, Key};
@@ -15,7 +16,7 @@ use crate::{ChannelConfig, DeliveryMode, MessageFate};
 /// A message that waits to be sent.
 #[derive(Debug)]
 struct Queued {
-    message: Bytes,
+    message: Held,
     content: u8,
     asked: Key,
 }
@@ -164,7 +165,7 @@ impl Outbox {
     /// that could have left before and had to wait, or all.
     pub(crate) fn push(
         &mut self,
-        message: Bytes,
+        message: Held,
         content: u8,
         asked: Key,
         asks: &mut Asks,
@@ -411,11 +412,11 @@ impl Outbox {
                 return None;
             }
             let put = part.put_piece(room)?;
-            let message = self.queue.pop_front()?.message;
+            let message = self.queue.pop_front()?.message.into_bytes();
             self.unsent -= put.end as usize;
             self.cutting = Some(Cutting { number, message: message.clone(), content, sent: put.end, asked });
             asks.left(asked, now);
-            self.begin(message, content, asked);
+            self.begin(Held::Shared(message), content, asked);
             if let Some(begun) = self.begun.back_mut() {
                 begun.pieces = Some(Box::default());
             }
@@ -597,10 +598,11 @@ impl Outbox {
         self.repeats.shrink_to_fit();
     }
 
-    fn begin(&mut self, message: Bytes, content: u8, asked: Key) {
+    fn begin(&mut self, message: Held, content: u8, asked: Key) {
         self.next += 1;
         self.offered = self.offered.saturating_sub(1);
         if self.mode.is_reliable() {
+            let message = message.into_bytes();
             self.used += message.len() as u64 + MESSAGE_CREDIT;
             self.begun.push_back(Begun { message, content, asked, ..Begun::new() });
         }

@@ -5,8 +5,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use fastwire_wire::FragmentFlags;
 
+use super::held::Held;
 use super::outbox::Outbox;
 use super::{ExtendedChannels, Undelivered};
+use crate::asks::Key;
 use crate::{MessageFate, PushError, Receipt, Terms};
 
 impl ExtendedChannels {
@@ -39,6 +41,22 @@ impl ExtendedChannels {
         terms: &Terms,
         now: Instant,
     ) -> Result<(), PushError> {
+        self.push_taking(channel, &mut message.clone(), content, terms, now)
+    }
+
+    /// As [`push_with`](Self::push_with), for who needs `message` no longer: it is empty afterwards, unless it was not taken.
+    ///
+    /// # Errors
+    ///
+    /// As of [`push_with`](Self::push_with).
+    pub fn push_taking(
+        &mut self,
+        channel: u8,
+        message: &mut Bytes,
+        content: FragmentFlags,
+        terms: &Terms,
+        now: Instant,
+    ) -> Result<(), PushError> {
         let Some(mode) = self.mode(channel) else { return Err(self.no_channel(channel)) };
         self.clock = Some(now);
         let len = message.len();
@@ -51,22 +69,54 @@ impl ExtendedChannels {
         {
             return Err(PushError::QueueFull { messages: self.queued_messages, bytes: self.queued_bytes });
         }
-        let ends = self.peer_ends_seen(channel);
-        if !self.open_outbox(channel)?.is_open(ends) {
+        if self.outbox(channel).is_none() {
+            self.open_outbox(channel)?;
+        }
+        let slot = self.channels.get_mut(usize::from(channel)).map(|slot| (&mut slot.outbox, &slot.inbox));
+        let Some((Some(outbox), inbox)) = slot else { return Ok(()) };
+        if !outbox.is_open(inbox.as_ref().map_or(0, |inbox| inbox.ends_seen())) {
             return Err(PushError::Finished { channel });
         }
         let asked = self.asks.open(channel, terms);
-        let slot = self.channels.get_mut(usize::from(channel));
-        let Some(outbox) = slot.and_then(|slot| slot.outbox.as_deref_mut()) else { return Ok(()) };
-        let (messages, bytes) = outbox.push(message.clone(), content.bits(), asked, &mut self.asks);
         if terms.expires_at.is_some() {
             self.expiring.insert(channel);
         }
+        self.queue(channel, Held::Shared(std::mem::take(message)), content.bits(), asked);
+        Ok(())
+    }
+
+    /// Queues a short message of an unreliable channel, of at most [`SMALL_MESSAGE`](super::SMALL_MESSAGE) bytes, as it is. Gives
+    /// false if it was not taken: [`push`](Self::push) tells why, or takes it.
+    #[inline]
+    pub fn push_small(&mut self, channel: u8, message: &[u8], now: Instant) -> bool {
+        let is_loose = self.mode(channel).is_some_and(|mode| !mode.is_reliable());
+        let room = self.config.max_queued_bytes.saturating_sub(self.queued_bytes);
+        if !is_loose
+            || self.outbox(channel).is_none()
+            || self.queued_messages >= self.config.max_queued_messages
+            || message.len() > room.min(self.peer.max_message)
+        {
+            return false;
+        }
+        let Some(held) = Held::small(message) else { return false };
+        self.clock = Some(now);
+        self.queue(channel, held, 0, 0);
+        true
+    }
+
+    /// Puts a message in line on a channel that was opened.
+    fn queue(&mut self, channel: u8, message: Held, content: u8, asked: Key) {
+        let slot = self.channels.get_mut(usize::from(channel));
+        let Some(outbox) = slot.and_then(|slot| slot.outbox.as_deref_mut()) else { return };
+        let (waited, len) = (outbox.is_waiting(), message.len());
+        let (messages, bytes) = outbox.push(message, content, asked, &mut self.asks);
         self.stats.superseded += messages as u64;
         self.queued_bytes = self.queued_bytes + len - bytes;
         self.queued_messages = self.queued_messages + 1 - messages;
-        self.refile(channel);
-        Ok(())
+        // behind others it changes nothing
+        if !waited || messages > 0 {
+            self.refile(channel);
+        }
     }
 
     /// Ends the own half of a reliable channel's stream after what is queued. Once the peer has ended its half too, the

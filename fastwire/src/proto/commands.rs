@@ -8,12 +8,13 @@ use bytes::Bytes;
 use fastwire_compress::{Algorithm, Compressed, Compressor, Encoding, Method};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::{Cipher, CipherSuite, KeyPair, PublicKey};
-use fastwire_reliability::extended::Undelivered;
+use fastwire_reliability::extended::{SMALL_MESSAGE, Undelivered};
 use fastwire_reliability::{ReceiveQuality, Terms};
 use fastwire_wire::{Control, Features, FragmentFlags, Reject, RejectReason};
 
 use super::admission::{Admission, Arriving};
 use super::connection::{Farewell, ServerTime};
+use super::delivery::collect_receipts;
 use super::handshake::client::{ClientHandshake, HandshakeDatagram, SocketRequest};
 use super::handshake::offer::{Offer, bare_refusal};
 use super::transmit::Route;
@@ -65,9 +66,41 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         data: impl Payload,
         channel: u8,
     ) -> Result<(), SendError> {
+        if data.borrowed().is_some_and(|message| self.send_small(now, id, message, channel)) {
+            return Ok(());
+        }
         let now = self.clock.advance(now);
         let message = data.into_bytes(&mut self.pool);
         self.send_bytes(now, id, message, channel, &SendOptions::new()).map(drop)
+    }
+
+    /// Queues a short unreliable message with neither compression nor shared memory. Gives false if it was not taken:
+    /// [`send`](Self::send) tells why, or takes it.
+    pub(crate) fn send_small(&mut self, now: Instant, id: ConnectionId, message: &[u8], channel: u8) -> bool {
+        if message.len() > SMALL_MESSAGE {
+            return false;
+        }
+        let now = self.clock.advance(now);
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let method = connection.compression().filter(|method| method.algorithm != Algorithm::None);
+        let as_it_is = method.is_none() || self.config.uncompressed_channels.contains(&channel);
+        if !as_it_is || !connection.enqueue_small(message, channel, now) {
+            return false;
+        }
+        self.on_queued(id);
+        true
+    }
+
+    /// A message was queued.
+    #[inline]
+    fn on_queued(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if !connection.common.is_ready {
+            connection.common.is_ready = true;
+            self.ready.push_back(id);
+        }
+        collect_receipts(id, connection, &mut self.events);
+        self.account(id);
     }
 
     /// As [`send`](Self::send), with something special: a receipt, an end of its usefulness. Gives the receipt's name, if one
@@ -151,10 +184,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             Some((wire, content)) => (wire, content, Some(message)),
             None => (message, FragmentFlags::EMPTY, None),
         };
-        let mut result = Err(SendError::ConnectionClosed);
-        self.with_connection(id, |connection, _| {
-            result = connection.enqueue(wire, channel, content, terms, now);
-        });
+        let connection = self.connections.get_mut(id).ok_or(SendError::ConnectionClosed)?;
+        let result = connection.enqueue(wire, channel, content, terms, now);
+        self.on_queued(id);
         // The caller gets back what it gave, not what would have travelled.
         match (result, original) {
             (Err(SendError::QueueFull(_)), Some(message)) => Err(SendError::QueueFull(message)),

@@ -1,6 +1,8 @@
 //! Messages on their way to the application: taken from the channels as late as possible, so that what is
 //! not asked for stays in the receive budget.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use fastwire_compress::{Compressor, Encoding, MAX_DECOMPRESSED_SIZE};
 use fastwire_congestion::CongestionController;
@@ -10,6 +12,7 @@ use fastwire_reliability::extended::Incoming;
 use fastwire_wire::FragmentFlags;
 
 use super::Endpoint;
+use super::connection::Connection;
 use crate::{ConnectionId, Event, Receipt, ReceiptId};
 
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
@@ -57,10 +60,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// What became of messages whose sender asked becomes events.
     pub(super) fn collect_receipts(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        while let Some(given) = connection.poll_receipt() {
-            let receipt = Receipt { id: ReceiptId(given.name), channel: given.channel, fate: given.fate };
-            self.events.push_back(Event::Receipt { connection: id, receipt });
-        }
+        collect_receipts(id, connection, &mut self.events);
     }
 
     /// The messages that a connection still holds become events, so that they come before its end.
@@ -120,5 +120,18 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 connection.fail_decompression(why, now, env);
             }
         });
+    }
+}
+
+/// What became of messages whose sender asked becomes events.
+#[inline]
+pub(super) fn collect_receipts<C: Cipher, G: CongestionController>(
+    id: ConnectionId,
+    connection: &mut Connection<C, G>,
+    events: &mut VecDeque<Event>,
+) {
+    while let Some(given) = connection.poll_receipt() {
+        let receipt = Receipt { id: ReceiptId(given.name), channel: given.channel, fate: given.fate };
+        events.push_back(Event::Receipt { connection: id, receipt });
     }
 }

@@ -37,6 +37,8 @@ pub(crate) enum Ending<'a> {
 pub(crate) trait Host {
     fn pool(&mut self) -> &mut ChunkPool;
     fn send(&mut self, id: ConnectionId, data: Bytes, channel: u8, urgent: bool) -> Result<(), SendError>;
+    /// Queues a short unreliable message. Gives false if it was not taken: `send` tells why, or takes it.
+    fn send_small(&mut self, id: ConnectionId, message: &[u8], channel: u8) -> bool;
     fn send_with(
         &mut self,
         id: ConnectionId,
@@ -80,6 +82,10 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Host for P
 
     fn send(&mut self, id: ConnectionId, data: Bytes, channel: u8, urgent: bool) -> Result<(), SendError> {
         Pump::send(self, id, data, channel, urgent)
+    }
+
+    fn send_small(&mut self, id: ConnectionId, message: &[u8], channel: u8) -> bool {
+        self.endpoint.send_small(self.now, id, message, channel)
     }
 
     fn send_with(
@@ -235,6 +241,9 @@ impl<'a> Peer<'a> {
     /// # Errors
     /// [`SendError`]; nothing was queued then, and [`SendError::QueueFull`] hands the message back.
     pub fn send(&mut self, data: impl Payload, channel: u8) -> Result<(), SendError> {
+        if data.borrowed().is_some_and(|message| self.host.send_small(self.id, message, channel)) {
+            return Ok(());
+        }
         let data = data.into_bytes(self.host.pool());
         self.host.send(self.id, data, channel, false)
     }

@@ -352,9 +352,11 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         if !matches!(self.common.state, ConnectionState::Connecting | ConnectionState::Connected) {
             return Err(SendError::ConnectionClosed);
         }
-        let bytes = message.len();
-        let pushed =
-            either!(&mut self.profile, it => it.channels.push_with(channel, &message, content, terms, now));
+        let (bytes, mut message) = (message.len(), message);
+        let pushed = match &mut self.profile {
+            Profile::Base(base) => base.channels.push_with(channel, &message, content, terms, now),
+            Profile::Extended(it) => it.channels.push_taking(channel, &mut message, content, terms, now),
+        };
         pushed.map_err(|error| match error {
             PushError::InvalidChannel { channel, channels } => {
                 SendError::InvalidChannel { channel, last: (channels - 1) as u8 }
@@ -367,6 +369,19 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         self.common.counters.messages_sent += 1;
         self.common.observe(now, || Observed::MessageQueued { channel, bytes });
         Ok(())
+    }
+
+    /// Queues a short message of an unreliable channel as it is. Gives false if it was not taken:
+    /// [`enqueue`](Self::enqueue) tells why, or takes it.
+    pub(crate) fn enqueue_small(&mut self, message: &[u8], channel: u8, now: Instant) -> bool {
+        let open = matches!(self.common.state, ConnectionState::Connecting | ConnectionState::Connected);
+        let Profile::Extended(extended) = &mut self.profile else { return false };
+        if !open || !extended.channels.push_small(channel, message, now) {
+            return false;
+        }
+        self.common.counters.messages_sent += 1;
+        self.common.observe(now, || Observed::MessageQueued { channel, bytes: message.len() });
+        true
     }
 
     /// What became of a message whose sender asked.
