@@ -57,6 +57,11 @@ impl Clock {
         self.inside
     }
 
+    /// The shell's time at the last call.
+    pub(crate) fn shell_now(&self) -> Instant {
+        self.outside
+    }
+
     /// The shell's time since it began, gaps and all: what two clocks can be compared by.
     pub(crate) fn uptime(&self) -> Duration {
         self.outside.saturating_duration_since(self.start)

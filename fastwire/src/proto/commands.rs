@@ -617,6 +617,11 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         connection.extended()?.server_time(uptime)
     }
 
+    /// The same, and the shell's own time at which it is that: when it last drove the endpoint.
+    pub(crate) fn server_time_as_of(&self, id: ConnectionId) -> Option<(ServerTime, Instant)> {
+        Some((self.server_time(id)?, self.clock.shell_now()))
+    }
+
     /// A server's identity key, for clients to pin; `None` for a client.
     pub fn identity_key(&self) -> Option<PublicKey> {
         self.router.as_ref().map(|router| router.gate.public_key())

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::link::{Command, Hub, Link, Order, Pending};
 use crate::crypto::PublicKey;
+use crate::proto::ServerTime;
 use crate::reliability::extended::Undelivered;
 use crate::transport::ChunkPool;
 use crate::{
@@ -112,6 +113,12 @@ impl ConnectionHandle {
     /// last ones once it is over.
     pub fn stats(&self) -> ConnectionStats {
         self.link.snapshot().stats()
+    }
+
+    /// What time it is at the server now: reckoned on from the driver's last look, which is at most 100 ms old while something happens.
+    /// `None` before anything is known; on a client that takes [`clock_sync`](crate::ClientConfig::clock_sync) on both sides.
+    pub fn server_time(&self) -> Option<ServerTime> {
+        self.link.snapshot().server_time(Instant::now())
     }
 
     /// Why the connection ended; `None` while it lives.
@@ -349,6 +356,11 @@ impl ClientHandle {
     /// The connection's figures.
     pub fn stats(&self) -> Option<ConnectionStats> {
         Some(self.connection()?.stats())
+    }
+
+    /// What time it is at the server; see [`ConnectionHandle::server_time`].
+    pub fn server_time(&self) -> Option<ServerTime> {
+        self.connection()?.server_time()
     }
 
     /// Moves to a new local port, as after a change of network; the log says if that is refused. Gives false if

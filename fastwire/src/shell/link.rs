@@ -565,6 +565,7 @@ impl Link {
                 **snapshot.stats.get_or_insert_default() = stats;
             }
             snapshot.server_key = snapshot.server_key.or_else(|| endpoint.server_key(self.id));
+            snapshot.server_time = endpoint.server_time_as_of(self.id);
         }
         // A handle that has said farewell is ahead of the pump.
         if state != ConnectionState::Disconnected && self.state() != ConnectionState::Disconnecting {

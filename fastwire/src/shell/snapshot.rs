@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::{Cipher, PublicKey};
-use crate::proto::Endpoint;
+use crate::proto::{Endpoint, ServerTime};
 use crate::reliability::extended::Undelivered;
 use crate::{ConnectionId, ConnectionStats, DisconnectReason};
 
@@ -18,6 +19,8 @@ pub(super) struct Snapshot {
     pub(super) stats: Option<Box<ConnectionStats>>,
     /// Extended profile: the server's identity key.
     pub(super) server_key: Option<PublicKey>,
+    /// The server's time, and when it was that.
+    pub(super) server_time: Option<(ServerTime, Instant)>,
     pub(super) reason: Option<DisconnectReason>,
     /// Once it is over.
     pub(super) last: Option<Arc<Last>>,
@@ -45,6 +48,12 @@ impl Last {
 }
 
 impl Snapshot {
+    /// The server's time at `now`. The further from the pump's last look, the less is known: the clock may have been steered since.
+    pub(super) fn server_time(&self, now: Instant) -> Option<ServerTime> {
+        let (shown, at) = self.server_time?;
+        Some(shown.after(now.saturating_duration_since(at)))
+    }
+
     pub(super) fn stats(self) -> ConnectionStats {
         self.stats.map_or_else(ConnectionStats::default, |stats| *stats)
     }

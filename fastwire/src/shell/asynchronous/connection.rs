@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::FastwireStream;
 use super::inbox::Taken;
 use crate::crypto::PublicKey;
+use crate::proto::ServerTime;
 use crate::reliability::extended::Undelivered;
 use crate::shell::handle::own;
 use crate::shell::link::{Command, Link, Order, Pending};
@@ -258,6 +259,11 @@ impl Sender {
     /// what still waited in the queue of tasks never had a number and is not among them.
     pub fn undelivered(&self) -> Vec<Undelivered> {
         self.held.link.snapshot().undelivered()
+    }
+
+    /// What time it is at the server; see [`ConnectionHandle::server_time`](crate::ConnectionHandle::server_time).
+    pub fn server_time(&self) -> Option<ServerTime> {
+        self.held.link.snapshot().server_time(Instant::now())
     }
 }
 

@@ -269,3 +269,35 @@ fn what_a_handle_asks_for_is_told_before_the_end() {
         assert!(dropped.is_empty(), "{profile:?}: {} without a receipt", dropped.len());
     }
 }
+
+/// The client's handle says what time it is at the server, whose endpoint began a second earlier: no later than what the server's own
+/// says afterwards, no earlier than what it said before, give or take what both admit to be off and how long a busy machine may
+/// leave a turn between looking at the clock and looking at the socket.
+#[test]
+fn handles_on_both_sides_agree_about_the_servers_time() {
+    let (mut server_config, mut client_config) = configs(Profile::Extended);
+    (server_config.clock_sync, client_config.clock_sync) = (true, true);
+    let (server_wire, server_news) = wire();
+    let server = Server::builder().config(server_config).bind("127.0.0.1:0").unwrap();
+    let server = server.spawn(server_wire).unwrap();
+    let address = server.local_addr().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let client = Client::builder().config(client_config).connect(address).unwrap();
+    let client = client.spawn(wire().0).unwrap();
+    let theirs = server.handle().connection(id_of(&server_news)).unwrap();
+    let (mut compared, busy) = (0, Duration::from_millis(400));
+    while compared < 20 {
+        let before = theirs.server_time();
+        let shown = client.handle().server_time();
+        let after = theirs.server_time();
+        if let (Some(before), Some(shown), Some(after)) = (before, shown, after) {
+            assert!(
+                before.time <= shown.time + shown.error + before.error + busy,
+                "{before:?}, then {shown:?}"
+            );
+            assert!(shown.time <= after.time + after.error + shown.error + busy, "{shown:?}, then {after:?}");
+            compared += 1;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

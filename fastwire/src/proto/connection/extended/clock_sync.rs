@@ -29,6 +29,15 @@ pub struct ServerTime {
     pub error: Duration,
 }
 
+impl ServerTime {
+    /// What this is so much later, if nobody looks at the clock in between: it may have drifted, and been steered.
+    pub(crate) fn after(self, time: Duration) -> Self {
+        let off = time.as_micros().saturating_mul((DRIFT_PPM + SLEW_PPM) as u128) / 1_000_000;
+        let off = Duration::from_micros(u64::try_from(off).unwrap_or(u64::MAX));
+        Self { time: self.time.saturating_add(time), error: self.error.saturating_add(off) }
+    }
+}
+
 /// One exchange, in microseconds.
 #[derive(Debug, Clone, Copy)]
 struct Exchange {
