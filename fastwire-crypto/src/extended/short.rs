@@ -250,6 +250,16 @@ impl<C: Cipher> ShortOpener<C> {
         })
     }
 
+    /// Enters a packet that was not opened but made anew of others, such as parity, into the window. `false`: it is known already,
+    /// or nobody knows any more, or no packet above it was opened; nothing has changed then.
+    pub fn enter(&mut self, number: u64) -> bool {
+        let enters = self.begun && self.window.check(number) == Freshness::Late;
+        if enters {
+            self.window.commit(number);
+        }
+        enters
+    }
+
     /// The number nearest to the one expected next that has these low 32 bits.
     fn expand(&self, low: u32) -> u64 {
         if !self.begun {
@@ -425,6 +435,22 @@ mod tests {
             assert_eq!(opener.keys.len(), 1);
         }
         assert!(opener.open(&mut good.clone(), 0).is_ok());
+    }
+
+    #[test]
+    fn what_is_entered_opens_no_more_and_only_what_is_missing_enters() {
+        let (mut sealer, mut opener) = pair(CipherSuite::Aes128Gcm);
+        assert!(!opener.enter(0), "nothing was opened");
+        let [first, mut second] = [(); 2].map(|()| {
+            let mut packet = vec![0; PN_LEN + 5 + TAG_LEN];
+            sealer.seal(&mut packet, 0).expect("sealed");
+            packet
+        });
+        opener.open(&mut second, 0).expect("opens");
+        assert!(!opener.enter(1) && !opener.enter(2), "opened, or yet to come");
+        assert!(opener.enter(0) && !opener.enter(0));
+        assert_eq!(opener.open(&mut first.clone(), 0), Err(OpenError::Replayed { nonce: 0 }));
+        assert_eq!(opener.highest(), Some(1));
     }
 
     #[test]
