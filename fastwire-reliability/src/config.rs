@@ -137,7 +137,8 @@ impl Quota {
         self.packets == u32::MAX && self.bytes == u64::MAX
     }
 
-    pub(crate) const fn is_open(self) -> bool {
+    /// Whether a packet may leave.
+    pub const fn is_open(self) -> bool {
         self.packets > 0 && self.bytes > 0
     }
 }

@@ -4,6 +4,7 @@
 //! leave again under another number in the extended one. [`Repeat`] is the one switch between them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -96,6 +97,16 @@ pub(crate) struct AckSpace<C> {
     pub(crate) largest_acked: Option<u64>,
     /// With new numbers: what packets carried whose fate became known, for the owner to take.
     pub(crate) returned: Vec<(Fate, C)>,
+    /// Packets that parity stands for, oldest first.
+    pub(crate) shields: VecDeque<Shield>,
+}
+
+/// Packets that parity stands for, and so are not lost before it was due (PROTOCOL B5, FEC).
+#[derive(Debug, Clone)]
+pub(crate) struct Shield {
+    pub(crate) packets: Range<u64>,
+    /// The last packet of parity, and when it left; `None`: it is yet to leave.
+    pub(crate) parity: Option<(u64, Instant)>,
 }
 
 impl<C> AckSpace<C> {
@@ -123,6 +134,7 @@ impl<C> AckSpace<C> {
             loss_at: None,
             largest_acked: None,
             returned: Vec::new(),
+            shields: VecDeque::new(),
         }
     }
 
@@ -331,6 +343,11 @@ impl<C> AckSpace<C> {
         self.flight.front().and_then(|&first| self.live(first).map(|sent| (first.number, sent)))
     }
 
+    /// The number of the oldest transmission that may be in flight.
+    pub(crate) fn first_in_flight(&self) -> Option<u64> {
+        self.flight.front().map(|first| first.number)
+    }
+
     /// Takes the oldest entry off the flight if `take` says so, which sees its number and, unless it is stale, the packet.
     /// Returns the number and whether the packet is in flight.
     pub(crate) fn pop_flight(
@@ -376,6 +393,11 @@ impl<C> AckSpace<C> {
             self.repeats.clear();
             self.due.clear();
         }
+    }
+
+    /// What shields a packet.
+    pub(crate) fn shield(&self, number: u64) -> Option<&Shield> {
+        self.shields.iter().find(|shield| shield.packets.contains(&number))
     }
 
     /// Gives back memory that a burst took.

@@ -54,6 +54,27 @@ impl ExtendedChannels {
         Ok(())
     }
 
+    /// Packets from `first` on are in a group whose parity is yet to leave: none of them is taken for lost before
+    /// [`parity_sent`](Self::parity_sent) (PROTOCOL B5, FEC).
+    pub fn await_parity(&mut self, first: u64, now: Instant) {
+        self.recovery.shield_from(&mut self.space, first, now);
+    }
+
+    /// The last packet of parity over `packets` left as `number`.
+    pub fn parity_sent(&mut self, packets: std::ops::Range<u64>, number: u64, now: Instant) {
+        self.recovery.shielded(&mut self.space, packets, number, now);
+    }
+
+    /// No parity follows for the group that [`await_parity`](Self::await_parity) announced last.
+    pub fn no_parity(&mut self, now: Instant) {
+        self.recovery.unshield(&mut self.space, now);
+    }
+
+    /// The peer made so many more lost packets of parity.
+    pub fn on_recovered(&mut self, packets: u32, now: Instant, out: &mut Outcome) {
+        self.recovery.on_recovered(packets, now, out);
+    }
+
     /// The next control frame whose packet's fate became known.
     pub fn poll_control(&mut self) -> Option<(ControlFrame, Fate)> {
         self.controls.pop_front()

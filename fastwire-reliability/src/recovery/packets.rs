@@ -2,11 +2,12 @@
 //!
 //! Numbers are in the order of sending, so what is lost is found from the old end of the flight.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::{CongestionEvent, MIN_REPEAT_WINDOW, Outcome, Recovery};
 use crate::extended::Fate;
-use crate::space::{AckSpace, Class, Sent, State};
+use crate::space::{AckSpace, Class, Sent, Shield, State};
 
 /// Timers run in steps of this (RFC 9002 §6.1.2).
 pub(crate) const GRANULARITY: Duration = Duration::from_millis(1);
@@ -19,6 +20,9 @@ pub(crate) const UNRELIABLE_PATIENCE: u32 = 4;
 
 /// RFC 9002 §7.6.1: kPersistentCongestionThreshold.
 const PERSISTENT: u32 = 3;
+
+/// Groups under parity that are remembered: more than are under way at the rates this is for.
+const MAX_SHIELDS: usize = 32;
 
 /// What one packet is, as it leaves.
 #[derive(Debug, Clone, Copy)]
@@ -166,6 +170,69 @@ impl Recovery {
         timer.into_iter().chain(stale).min()
     }
 
+    /// Packets from `first` on are in a group whose parity is yet to leave.
+    pub(crate) fn shield_from<C>(&mut self, space: &mut AckSpace<C>, first: u64, now: Instant) {
+        if space.shields.back().is_some_and(|shield| shield.packets.start == first) {
+            return;
+        }
+        self.unshield(space, now);
+        let oldest = space.oldest();
+        space.shields.retain(|shield| shield.packets.end > oldest);
+        if space.shields.len() >= MAX_SHIELDS {
+            space.shields.pop_front();
+        }
+        space.shields.push_back(Shield { packets: first..u64::MAX, parity: None });
+    }
+
+    /// The last of the parity over `packets` left as `number`.
+    pub(crate) fn shielded<C>(
+        &mut self,
+        space: &mut AckSpace<C>,
+        packets: Range<u64>,
+        number: u64,
+        now: Instant,
+    ) {
+        let shield = space.shields.iter_mut().find(|shield| shield.packets.start == packets.start);
+        if let Some(shield) = shield {
+            *shield = Shield { packets, parity: Some((number, now)) };
+        }
+        let at = now + self.reordering_wait();
+        Self::look_again(space, at);
+    }
+
+    /// No parity follows for a group that was announced.
+    pub(crate) fn unshield<C>(&mut self, space: &mut AckSpace<C>, now: Instant) {
+        let before = space.shields.len();
+        space.shields.retain(|shield| shield.parity.is_some());
+        if space.shields.len() < before {
+            Self::look_again(space, now);
+        }
+    }
+
+    /// What was shown missing behind a shield is judged at `at`, if not before.
+    fn look_again<C>(space: &mut AckSpace<C>, at: Instant) {
+        let largest = space.largest_acked;
+        let missing =
+            space.first_in_flight().is_some_and(|first| largest.is_some_and(|largest| first <= largest));
+        if missing {
+            space.loss_at = Some(space.loss_at.map_or(at, |earlier| earlier.min(at)));
+        }
+    }
+
+    /// So many packets were recovered from parity: they were lost on the way, once a round trip an event (PROTOCOL B5, FEC).
+    pub(crate) fn on_recovered(&mut self, packets: u32, now: Instant, out: &mut Outcome) {
+        (0..packets).for_each(|_| self.loss.record(true));
+        let left = out.newest_acked_sent_at.or_else(|| now.checked_sub(self.rtt.smoothed()));
+        if self.recovery_start.is_none_or(|start| left.is_some_and(|left| left > start)) {
+            self.recovery_start = Some(now);
+            out.congestion.get_or_insert(CongestionEvent {
+                lost_packets: packets,
+                lost_bytes: 0,
+                persistent: false,
+            });
+        }
+    }
+
     /// Takes everything in flight back, as if it had never left: the path is another.
     pub(crate) fn take_back<C>(&mut self, space: &mut AckSpace<C>) {
         while let Some((number, live)) = space.pop_flight(|_, _| true) {
@@ -174,6 +241,7 @@ impl Recovery {
             space.was_lost(number);
         }
         space.loss_at = None;
+        space.shields.clear();
         (self.in_flight_bytes, self.in_flight_packets, self.fresh_in_flight) = (0, 0, 0);
         self.backoff = 0;
         self.last_expiry = None;
@@ -250,15 +318,23 @@ impl Recovery {
         let (mut stretch, mut longest) = (None, Duration::ZERO);
         loop {
             let mut left_at = None;
+            let shield =
+                space.first_in_flight().and_then(|number| space.shield(number)).map(|shield| shield.parity);
             let popped = space.pop_flight(|number, sent| {
                 let Some(sent) = sent else { return true };
                 if number > largest {
                     return false;
                 }
                 left_at = Some(sent.at);
-                let lost = largest - number >= threshold || sent.at + wait <= now;
+                // what parity stands for is judged as if it had left with that
+                let (newest, from) = match shield {
+                    None => (number, sent.at),
+                    Some(Some(parity)) => parity,
+                    Some(None) => return false,
+                };
+                let lost = largest.saturating_sub(newest) >= threshold || from + wait <= now;
                 if !lost {
-                    loss_at = Some(sent.at + wait);
+                    loss_at = Some(from + wait);
                 }
                 lost
             });
