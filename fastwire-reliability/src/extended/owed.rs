@@ -19,7 +19,7 @@ pub(crate) struct AckOwed {
     reliable: u32,
     unreliable: u32,
     due: Option<Instant>,
-    /// Packets that ask for an acknowledgement, since we sent one that does.
+    /// Packets that ask for an acknowledgement, since an ACK of ours left in a packet that does.
     unanswered: u32,
     /// The largest number and its arrival.
     largest: Option<(u64, Instant)>,
@@ -80,7 +80,8 @@ impl AckOwed {
         (self.reliable, self.unreliable, self.due) = (0, 0, None);
     }
 
-    /// Something left that the peer acknowledges.
+    /// An ACK left in a packet that the peer acknowledges. One that carries none, such as CREDIT between two ACKs, tells nothing of
+    /// them however often it comes.
     pub(crate) fn asked(&mut self) {
         self.unanswered = 0;
     }

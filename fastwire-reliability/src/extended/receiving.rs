@@ -168,7 +168,7 @@ impl ExtendedChannels {
     /// Whether the next ACK should have a PING beside it. A side that only receives would never learn which of its ACKs
     /// arrived, so that each would have to cover all before it, nor that they go astray (RFC 9000 §13.2.4).
     pub fn wants_answer(&self) -> bool {
-        self.owed.wants_answer() && self.recovery.in_flight().1 == 0
+        self.owed.wants_answer()
     }
 
     /// An ACK with this largest number was written; none is owed any more. Say so to the packet that carries it too:

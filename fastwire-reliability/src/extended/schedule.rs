@@ -151,7 +151,9 @@ impl ExtendedChannels {
             self.space.pass_to(number + 1, now);
             return;
         }
-        self.owed.asked();
+        if self.building.packet.ack.is_some() {
+            self.owed.asked();
+        }
         let class = self.building.class();
         if class != Class::Unreliable {
             self.probes = self.probes.saturating_sub(1);

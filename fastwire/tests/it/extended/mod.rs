@@ -9,6 +9,7 @@ mod moving;
 mod packing;
 mod receipts;
 mod sleeping;
+mod steady;
 mod veil;
 
 use std::time::Duration;
