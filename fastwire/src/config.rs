@@ -18,7 +18,7 @@ use crate::info::ServerInfo;
 use crate::key_log::KeyLog;
 use crate::observe::Observers;
 use crate::profile::{ClientProfile, ExtendedConfig, PreSharedKey, ServerProfile};
-use crate::{ChannelConfig, ConfigError};
+use crate::{ChannelConfig, ConfigError, Fec};
 
 /// How a server behaves. Start from [`ServerConfig::default`] and change what you need.
 #[derive(Debug, Clone)]
@@ -48,6 +48,9 @@ pub struct ServerConfig {
     /// How single channels are sent: priority, weight, copies in advance. This side's own business; the peer's may differ.
     /// Default: all alike. Extended profile.
     pub channel_configs: BTreeMap<u8, ChannelConfig>,
+    /// Parity in advance, as much as the loss asks for. This side's own business; the peer's may differ. Default none. Extended
+    /// profile.
+    pub fec: Option<Fec>,
     /// Bytes a second that one connection sends at most, all datagrams counted. Acknowledgements and control frames leave all
     /// the same and are paid off first. Default none, at least 2000.
     pub max_send_rate: Option<u64>,
@@ -118,6 +121,7 @@ impl Default for ServerConfig {
             compression: CompressionConfig::default(),
             uncompressed_channels: Vec::new(),
             channel_configs: BTreeMap::new(),
+            fec: None,
             max_send_rate: None,
             congestion: CongestionMode::default(),
             cipher_preference: default_suites(),
@@ -168,6 +172,8 @@ pub struct ClientConfig {
     pub uncompressed_channels: Vec<u8>,
     /// As [`ServerConfig::channel_configs`].
     pub channel_configs: BTreeMap<u8, ChannelConfig>,
+    /// As [`ServerConfig::fec`].
+    pub fec: Option<Fec>,
     /// As [`ServerConfig::max_send_rate`].
     pub max_send_rate: Option<u64>,
     /// As [`ServerConfig::congestion`].
@@ -231,6 +237,7 @@ impl Default for ClientConfig {
             compression: server.compression,
             uncompressed_channels: server.uncompressed_channels,
             channel_configs: server.channel_configs,
+            fec: server.fec,
             max_send_rate: server.max_send_rate,
             congestion: server.congestion,
             cipher_preference: server.cipher_preference,
@@ -298,6 +305,9 @@ pub struct Limits {
     /// The largest message taken in the extended profile, told to the peer. Default 4 MiB, at least 1 KiB; cut to a reliable
     /// channel's share of the receive budget.
     pub max_message: usize,
+    /// Bytes of packets that a connection keeps so that lost ones can be made of the peer's parity (extended profile); they are
+    /// kept only while the peer sends some. Default 96 KiB. 0: no parity is taken; else at least 16 KiB.
+    pub fec_bytes: usize,
     /// Bytes of messages that handles on other threads may queue for one connection until the endpoint's
     /// next turn. Default 1 MiB; a single message always fits.
     pub handle_queue_bytes: usize,
@@ -347,6 +357,7 @@ impl Default for Limits {
             receive_budget: 4 << 20,
             extended_receive_budget: None,
             max_message: 4 << 20,
+            fec_bytes: 96 << 10,
             handle_queue_bytes: 1 << 20,
             handle_queue_messages: 4096,
             inbox_messages: 256,
@@ -383,6 +394,9 @@ impl Limits {
             at_least("limits.extended_receive_budget", budget, 64 << 10, "at least 65536 bytes")?;
         }
         at_least("limits.max_message", self.max_message, 1 << 10, "at least 1024 bytes")?;
+        if self.fec_bytes != 0 {
+            at_least("limits.fec_bytes", self.fec_bytes, 16 << 10, "0, or at least 16384 bytes")?;
+        }
         at_least("limits.send_queue_bytes", self.send_queue_bytes, 1 << 20, "at least 1048576 bytes")?;
         at_least("limits.send_queue_messages", self.send_queue_messages, 16, "at least 16")?;
         at_least("limits.receive_budget", self.receive_budget, 1 << 20, "at least 1048576 bytes")?;
@@ -433,6 +447,7 @@ pub(crate) struct CommonConfig {
     pub(crate) compression: CompressionConfig,
     pub(crate) uncompressed_channels: Vec<u8>,
     pub(crate) channel_configs: BTreeMap<u8, ChannelConfig>,
+    pub(crate) fec: Option<Fec>,
     pub(crate) max_send_rate: Option<u64>,
     pub(crate) cipher_preference: Vec<CipherSuite>,
     pub(crate) max_retransmits: u32,
@@ -471,6 +486,7 @@ macro_rules! common {
             compression: c.compression.clone(),
             uncompressed_channels: c.uncompressed_channels.clone(),
             channel_configs: c.channel_configs.clone(),
+            fec: c.fec,
             max_send_rate: c.max_send_rate,
             cipher_preference: c.cipher_preference.clone(),
             max_retransmits: c.max_retransmits,
@@ -568,6 +584,9 @@ impl CommonConfig {
                 let value = format!("{redundancy:?}");
                 return Err(ConfigError::range("redundancy", value, "percent 1 to 400, max_len 1 to 1000"));
             }
+        }
+        if let Some(fec) = self.fec {
+            fec.validate()?;
         }
         if let Some(rate) = self.max_send_rate.filter(|rate| *rate < 2000) {
             return Err(ConfigError::range("max_send_rate", rate, "at least 2000 bytes a second"));

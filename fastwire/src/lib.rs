@@ -8,6 +8,7 @@ mod connection_ids;
 mod documents;
 mod error;
 mod event;
+mod fec;
 mod health;
 mod id;
 mod identity;
@@ -48,6 +49,7 @@ pub use self::error::{
     ConfigError, ConnectError, ConnectionError, Refusal, SendError, StreamError, UnknownConnection,
 };
 pub use self::event::{ConnectionState, DisconnectReason, Event};
+pub use self::fec::Fec;
 pub use self::health::ServerHealth;
 pub use self::id::ConnectionId;
 pub use self::identity::{Identity, IdentityError, fingerprint};

@@ -108,6 +108,11 @@ pub enum Observed<'a> {
         /// Bytes of the UDP payload that it took.
         bytes: usize,
     },
+    /// A lost packet was made of others and their parity.
+    PacketRecovered {
+        /// What it held.
+        packet: PacketView<'a>,
+    },
     /// A packet did not open.
     PacketDropped {
         /// It had been opened before; else it is forged or damaged.

@@ -15,6 +15,7 @@ use crate::ConfigError;
 use crate::config::{ClientConfig, Limits, ServerConfig};
 use crate::connect_token::{ConnectToken, TokenKeys};
 use crate::connection_ids::{ConnectionIdGenerator, RandomIds};
+use crate::fec::{MAX_DATA, MAX_PARITY};
 use crate::identity::Identity;
 
 /// Whether endpoints that were told nothing speak the extended profile.
@@ -246,8 +247,8 @@ impl ExtendedConfig {
                 max_message_kib: message,
                 max_ack_delay_ms: MAX_ACK_DELAY_MS,
                 idle_timeout_s: u8::MAX,
-                fec_max_data: 0,
-                fec_max_parity: 0,
+                fec_max_data: if limits.fec_bytes == 0 { 0 } else { MAX_DATA },
+                fec_max_parity: if limits.fec_bytes == 0 { 0 } else { MAX_PARITY },
                 flags: 0,
             },
             psk: None,

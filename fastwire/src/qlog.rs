@@ -131,6 +131,8 @@ impl<W: Write + Send> Observer for EventLog<W> {
             Observed::PacketReceived { packet, bytes } => {
                 self.event(at, "packet_received", &shown(packet, *bytes));
             }
+            // no qlog event says this: it was never received, and is not lost
+            Observed::PacketRecovered { packet } => self.event(at, "packet_recovered", &shown(packet, 0)),
             Observed::PacketDropped { replayed, bytes } => {
                 let trigger = if *replayed { "duplicate" } else { "decryption_failure" };
                 self.event(at, "packet_dropped", &json!({ "trigger": trigger, "raw": { "length": bytes } }));

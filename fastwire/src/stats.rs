@@ -78,6 +78,14 @@ pub struct ConnectionStats {
     pub migrations: u64,
     /// Copies of messages that went along before any loss was seen ([`Redundancy`](crate::Redundancy)).
     pub redundant_copies: u64,
+    /// Packets of parity sent ([`Fec`](crate::Fec)).
+    pub fec_sent: u64,
+    /// Lost packets that were made of the peer's parity.
+    pub fec_recovered: u64,
+    /// Packets of parity received that were not needed.
+    pub fec_useless: u64,
+    /// Groups of the peer's parity that were given up: nonsense, or beyond [`Limits::fec_bytes`](crate::Limits::fec_bytes).
+    pub fec_dropped: u64,
     /// Messages that expired before any of them could leave.
     pub expired: u64,
     /// Messages of sequenced channels that a newer one replaced before they could leave.

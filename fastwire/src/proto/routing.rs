@@ -229,6 +229,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             ids: Some(&router.ids),
             uptime: self.clock.uptime(),
             may_move: false,
+            pool: &mut self.pool,
         };
         // A suite that cannot be made was never agreed on; but nothing here may panic.
         let Ok(mut connection) = Connection::half_open(path, agreed, controller, suites, now, &mut env)

@@ -11,7 +11,7 @@ use fastwire::crypto::{Cipher, CipherSuites};
 use fastwire::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
 use fastwire::transport::{RecvMeta, SocketId};
 use fastwire::{
-    ClientConfig, ClientProfile, ConnectionId, Event, Limits, Profile, ServerConfig, ServerProfile,
+    ClientConfig, ClientProfile, ConnectionId, Event, Fec, Limits, Profile, ServerConfig, ServerProfile,
 };
 
 /// Most an answer to an address that proved nothing may be, times what came from it (PROTOCOL A5).
@@ -23,6 +23,9 @@ const BEYOND_BUDGET: u64 = (1 << 20) + (640 << 10) + (64 << 10);
 
 /// `Limits::extended_receive_budget` here.
 const EXTENDED_BUDGET: usize = 128 << 10;
+/// What is kept for parity, and the parity sent.
+const FEC_BYTES: usize = 16 << 10;
+const FEC: Fec = Fec::percent(200).over(2);
 
 /// What a connection of the extended profile may hold beyond it: what the unreliable channels share, which is no more
 /// again, and for each channel bookkeeping of small messages and a buffer that grew.
@@ -50,6 +53,7 @@ pub(super) fn configs(profile: Profile, choice: u8) -> (ServerConfig, ClientConf
     limits.half_open_connections = 3;
     limits.key_agreements_per_address = 4;
     limits.extended_receive_budget = Some(EXTENDED_BUDGET);
+    limits.fec_bytes = FEC_BYTES;
     let mut server = ServerConfig::default();
     let mut client = ClientConfig::default();
     (server.profile, client.profile) = match profile {
@@ -64,6 +68,7 @@ pub(super) fn configs(profile: Profile, choice: u8) -> (ServerConfig, ClientConf
     server.max_connections = 4;
     (server.send_batching, client.send_batching) = (choice & 1 != 0, choice & 1 != 0);
     (server.connection_migration, client.connection_migration) = (choice & 2 != 0, choice & 2 != 0);
+    (server.fec, client.fec) = ((choice & 1 != 0).then_some(FEC), (choice & 2 != 0).then_some(FEC));
     (server.compression, client.compression) = (compression.clone(), compression);
     (server.limits, client.limits) = (limits.clone(), limits);
     (server, client)
@@ -213,7 +218,7 @@ impl<C: Cipher + 'static> Metered<C> {
         for id in ids {
             let stats = self.core.connection_stats(id).expect("it is there");
             let most = match self.core.profile(id) {
-                Some(Profile::Extended) => EXTENDED_BUDGET as u64 + EXTENDED_BEYOND,
+                Some(Profile::Extended) => (EXTENDED_BUDGET + FEC_BYTES) as u64 + EXTENDED_BEYOND,
                 _ => self.limits.receive_budget as u64 + BEYOND_BUDGET,
             };
             assert!(stats.memory_held <= most, "{} bytes held", stats.memory_held);

@@ -493,7 +493,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     pub(crate) fn memory(&self) -> u64 {
         either!(&self.profile, it => {
             let waiting = it.channels.queued_bytes() + it.channels.queued_messages() * QUEUED_OVERHEAD;
-            (it.channels.memory_held() + waiting) as u64 + it.channels.in_flight().0
+            (it.memory_held() + waiting) as u64 + it.channels.in_flight().0
         })
     }
 
@@ -516,6 +516,7 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         let (bytes_in_flight, packets_in_flight) = either!(&self.profile, it => it.channels.in_flight());
         let common = &self.common;
         let counters = &common.counters;
+        let fec = self.extended().map(Extended::fec_counts).unwrap_or_default();
         ConnectionStats {
             rtt: rtt.smoothed(),
             rtt_variance: rtt.variance(),
@@ -552,10 +553,14 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             send_errors: counters.send_errors,
             migrations: counters.migrations,
             redundant_copies: channels.copies,
+            fec_sent: fec.sent,
+            fec_recovered: fec.recovered,
+            fec_useless: fec.useless,
+            fec_dropped: fec.dropped,
             expired: channels.expired,
             superseded: channels.superseded,
             throttled: common.intake.throttled(),
-            memory_held: either!(&self.profile, it => it.channels.memory_held()) as u64,
+            memory_held: either!(&self.profile, it => it.memory_held()) as u64,
             path_mtu: match &self.profile {
                 Profile::Base(base) => base.path_mtu(),
                 Profile::Extended(extended) => extended.path_mtu(),

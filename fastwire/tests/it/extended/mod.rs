@@ -2,6 +2,7 @@
 
 mod acknowledging;
 mod clock;
+mod fec;
 mod handshakes;
 mod ids;
 mod losing;

@@ -99,6 +99,11 @@ impl<C: Cipher> Base<C> {
         self.session.as_ref().or_else(candidate).map(Session::framing).unwrap_or_default()
     }
 
+    /// Bytes held for what came.
+    pub(super) fn memory_held(&self) -> usize {
+        self.channels.memory_held()
+    }
+
     /// The largest datagram the peer takes: a foreign one no more than the base MTU (PROTOCOL A11).
     pub(super) fn path_mtu(&self) -> usize {
         if self.own_peer { self.mtu } else { DEFAULT_MTU }

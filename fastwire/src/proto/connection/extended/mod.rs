@@ -1,6 +1,7 @@
 //! The extended profile's part of a connection (PROTOCOL part B): short packets of frames, one packet number line, ids.
 
 mod clock_sync;
+mod fec;
 mod ids;
 mod mtu;
 mod receive;
@@ -67,6 +68,15 @@ struct Greeting {
     interval: Duration,
 }
 
+/// What forward error correction did so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FecCounts {
+    pub(super) sent: u64,
+    pub(super) recovered: u64,
+    pub(super) useless: u64,
+    pub(super) dropped: u64,
+}
+
 /// What a connection of the extended profile has.
 pub(crate) struct Extended<C> {
     sealer: ShortSealer<C>,
@@ -101,6 +111,9 @@ pub(crate) struct Extended<C> {
     clock: Option<Box<ClockSync>>,
     /// Server: questions about the time that wait for an answer.
     asked: SmallVec<[u32; MAX_ASKED]>,
+    /// Parity that we send, if we do, and what we make of the peer's.
+    fec_out: Option<Box<fec::Outgoing>>,
+    fec_in: fec::Incoming,
     /// Client: hides the id before its packets.
     veil: Option<Arc<VeilKeys>>,
 }
@@ -138,6 +151,7 @@ impl<C: Cipher> Extended<C> {
         let mut channels = ExtendedChannels::new(config.channel_layout.clone(), &channels_config, profile);
         channels.count_from(first.into(), config.counters.message);
         channels.set_peer(limits_of(&agreed.peer));
+        let fec_out = fec::Outgoing::new(config.fec, &agreed.peer);
         Ok(Self {
             sealer: ShortSealer::starting_at(first.into(), sealer, Arc::clone(suites))?,
             opener,
@@ -163,6 +177,8 @@ impl<C: Cipher> Extended<C> {
             told: Farewell::default(),
             clock,
             asked: SmallVec::new(),
+            fec_out,
+            fec_in: fec::Incoming::new(params, config.limits.fec_bytes),
             veil: config.extended.veil.clone(),
         })
     }
@@ -198,6 +214,20 @@ impl<C: Cipher> Extended<C> {
     /// The largest datagram sent.
     pub(super) fn path_mtu(&self) -> usize {
         self.mtu.current()
+    }
+
+    /// Bytes held for what came.
+    pub(super) fn memory_held(&self) -> usize {
+        self.channels.memory_held() + self.fec_in.held()
+    }
+
+    pub(super) fn fec_counts(&self) -> FecCounts {
+        FecCounts {
+            sent: self.fec_out.as_ref().map_or(0, |fec| fec.sent()),
+            recovered: self.fec_in.recovered(),
+            useless: self.fec_in.useless(),
+            dropped: self.fec_in.dropped(),
+        }
     }
 
     /// The server's identity key, as pinned or as learned.
@@ -327,7 +357,12 @@ impl<C: Cipher> Extended<C> {
     ) {
         env.outcome.clear();
         match self.channels.handle_timeout(now, env.outcome) {
-            Ok(()) => common.on_outcome(&self.channels, env.outcome, now),
+            Ok(()) => {
+                if let Some(fec) = &mut self.fec_out {
+                    fec.on_lost(env.outcome.lost_packets);
+                }
+                common.on_outcome(&self.channels, env.outcome, now);
+            }
             Err(GiveUp::MaxRetransmits { repeats, .. }) => {
                 common.fail(ConnectionError::MaxRetransmits(repeats), now, env);
             }
@@ -342,6 +377,7 @@ impl<C: Cipher> Extended<C> {
             }
         }
         self.mtu.handle_timeout(now);
+        self.with_fec(now, |fec| fec.handle_timeout(now));
         if let Some(over) = self.moving.take_if(|moving| moving.is_over(now))
             && over.active
             && !over.proved
@@ -398,6 +434,7 @@ impl<C: Cipher> Extended<C> {
             moving,
             self.mtu.next_deadline(common.path.allowance()),
             self.greeting_due(common),
+            self.fec_out.as_ref().and_then(|fec| fec.deadline()),
             self.clock.as_ref().filter(|_| common.closing.is_none()).map(|clock| clock.next_deadline()),
         ]
         .into_iter()

@@ -32,6 +32,15 @@ struct Opened {
     cid: Option<super::Cid>,
 }
 
+/// How a packet came to be read.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    /// It opened, under this number.
+    Opened(u64),
+    /// It was made of others and their parity.
+    Recovered,
+}
+
 /// What kinds of frames a packet held, as far as its acknowledgement is concerned.
 #[derive(Default)]
 struct Held {
@@ -124,8 +133,9 @@ impl<C: Cipher> Extended<C> {
             self.follow(common, now, meta, opened, env);
         }
         let mut held = Held::default();
-        match self.take_frames(common, now, meta, plain, &mut held, env) {
+        match self.take_frames(common, now, meta, (plain, Origin::Opened(opened.number)), &mut held, env) {
             Ok(()) => {
+                self.fec_in.on_packet(opened.number, plain);
                 self.channels.on_packet(opened.number, opened.in_order, held.eliciting, held.reliable, now);
                 self.unacknowledged += u32::from(held.eliciting);
                 if self.unacknowledged >= MAX_UNACKNOWLEDGED {
@@ -135,6 +145,7 @@ impl<C: Cipher> Extended<C> {
             }
             Err(what) => common.fail(ConnectionError::Protocol(what), now, env),
         }
+        self.take_recovered(common, now, meta, env);
         if let Some(reason) = self.leaving.take() {
             if let Some(datagram) = self.lone_ack(common, now, env) {
                 env.changes.push(Change::Datagram(datagram));
@@ -143,12 +154,37 @@ impl<C: Cipher> Extended<C> {
         }
     }
 
+    /// Takes lost packets that were made of parity as if they had come now, from nowhere. Each once: it enters the window.
+    fn take_recovered<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        now: Instant,
+        meta: &RecvMeta,
+        env: &mut Env<'_>,
+    ) {
+        while let Some((number, plain)) = self.fec_in.next() {
+            if common.is_saying_farewell() || !self.opener.enter(number) {
+                continue;
+            }
+            self.fec_in.count();
+            common.observe(now, || {
+                let packet = PacketView::Extended { number, frames: &plain };
+                Observed::PacketRecovered { packet }
+            });
+            let mut held = Held::default();
+            match self.take_frames(common, now, meta, (&plain, Origin::Recovered), &mut held, env) {
+                Ok(()) => self.channels.on_packet(number, false, held.eliciting, held.reliable, now),
+                Err(what) => common.fail(ConnectionError::Protocol(what), now, env),
+            }
+        }
+    }
+
     fn take_frames<G: CongestionController>(
         &mut self,
         common: &mut Common<C, G>,
         now: Instant,
         meta: &RecvMeta,
-        plain: &[u8],
+        (plain, origin): (&[u8], Origin),
         held: &mut Held,
         env: &mut Env<'_>,
     ) -> Result<(), String> {
@@ -168,6 +204,14 @@ impl<C: Cipher> Extended<C> {
             held.reliable |= frame.is_ack_eliciting();
             match frame {
                 Frame::Pad | Frame::Ping => {}
+                // what a packet says of the path and of other packets holds only where it came itself (PROTOCOL B5, FEC)
+                Frame::Ack(_) | Frame::PathChallenge(_) | Frame::PathResponse(_) | Frame::Fec(_)
+                    if matches!(origin, Origin::Recovered) => {}
+                Frame::Fec(parity) => {
+                    if let Origin::Opened(number) = origin {
+                        self.fec_in.on_parity(&parity, number)?;
+                    }
+                }
                 Frame::Ack(ack) => self.take_ack(common, now, &ack, env)?,
                 Frame::Credit { channel, limit } => {
                     self.channels.on_credit(channel, limit).map_err(|v| v.to_string())?;
@@ -226,6 +270,13 @@ impl<C: Cipher> Extended<C> {
         self.channels
             .acknowledge(largest, delay, ack.bitmap, now, env.outcome)
             .map_err(|violation| violation.to_string())?;
+        if let Some(fec) = &mut self.fec_out {
+            let (arrived, lost) = (env.outcome.newly_acked_packets, env.outcome.lost_packets);
+            let rise = fec.on_acked(arrived, lost, env.outcome.spurious, ack.recovered);
+            if rise > 0 {
+                self.channels.on_recovered(rise, now, env.outcome);
+            }
+        }
         common.on_outcome(&self.channels, env.outcome, now);
         if self.mtu.on_data(env.outcome.newly_acked_packets, env.outcome.lost_packets, now) {
             tracing::debug!(remote = %common.path.remote, "large datagrams vanish: back to 1200 bytes");

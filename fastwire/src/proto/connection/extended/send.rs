@@ -9,6 +9,7 @@ use fastwire_reliability::Quota;
 use fastwire_reliability::extended::ControlFrame;
 use fastwire_wire::extended::{Ack, Disconnect, Frame};
 
+use super::fec::RESERVED;
 use super::validation::{PATH_DATAGRAM, Way};
 use super::{Extended, Ids, skip_after};
 use crate::observe::{Observed, PacketView};
@@ -56,6 +57,13 @@ impl Plain<'_> {
     /// Whether so much room is left that a train of smaller packets pays.
     fn is_roomy(&self) -> bool {
         self.len > 0 && self.room.len() - self.len >= ROOMY
+    }
+
+    /// Leaves so many bytes free.
+    fn reserve(&mut self, bytes: usize) {
+        let room = std::mem::take(&mut self.room);
+        let len = room.len().saturating_sub(bytes);
+        self.room = room.get_mut(..len).unwrap_or_default();
     }
 
     /// Fills the packet up with PAD frames.
@@ -107,7 +115,7 @@ impl<C: Cipher> Extended<C> {
             return None;
         }
         let len = self.header_len() + plain.len + TAG_LEN;
-        self.seal(common, &mut buf, size, len, now).ok()?;
+        self.seal(common, &mut buf, size, len, false, now).ok()?;
         let way = Way::current(&common.path);
         let bytes = buf.transmit(route(way)).contents.to_vec();
         common.on_transmit(bytes.len() as u64, 1, now);
@@ -164,6 +172,9 @@ impl<C: Cipher> Extended<C> {
             // a lost challenge is to leave again, whatever data there is
             allowance = allowance.saturating_sub(PATH_DATAGRAM);
         }
+        if self.write_parity(common, allowance, now, buf, env)? {
+            return Ok(true);
+        }
         let (mut more, mut lean) = (false, false);
         loop {
             let Some(size) = buf.room(self.mtu.current()) else {
@@ -184,16 +195,93 @@ impl<C: Cipher> Extended<C> {
                 break;
             }
             allowance -= sent;
+            if self.fec_out.as_ref().is_some_and(|fec| fec.is_due()) {
+                // a group is full: its parity is longer than what this train carries
+                more = true;
+                break;
+            }
             // what else was due is in the first
             lean = lean || self.only_data(common, now);
         }
+        let all = !more;
+        if all && self.fec_out.is_some() {
+            self.with_fec(now, |fec| fec.end_flush(now));
+            more = self.fec_out.as_ref().is_some_and(|fec| fec.is_due());
+            if buf.is_empty() {
+                return if more { self.write_parity(common, allowance, now, buf, env) } else { Ok(false) };
+            }
+        }
         if !buf.is_empty() {
             common.on_transmit(buf.len() as u64, buf.segments() as u64, now);
-            if !more && !self.channels.has_outgoing(Quota::UNLIMITED) {
+            if all && !self.channels.has_outgoing(Quota::UNLIMITED) {
                 common.pressure.on_app_limited(&self.channels, now);
             }
         }
         Ok(more)
+    }
+
+    /// Parity that is due, as a train of its own: it is longer than what it stands for. Gives whether there was some. It leaves
+    /// within quota and caps like everything else; what cannot leave soon is dropped.
+    fn write_parity<G: CongestionController>(
+        &mut self,
+        common: &mut Common<C, G>,
+        allowance: usize,
+        now: Instant,
+        buf: &mut TransmitBuf,
+        env: &mut Env<'_>,
+    ) -> Result<bool, Exhausted> {
+        let patience = self.channels.rtt().smoothed();
+        let Some(plain) = self.fec_out.as_mut().and_then(|fec| fec.due(patience, now)) else {
+            self.with_fec(now, |_| ());
+            return Ok(false);
+        };
+        let size = self.header_len() + plain + TAG_LEN;
+        if size > self.mtu.current().min(allowance)
+            || common.is_saying_farewell()
+            || common.send_cap.is_closed(now)
+        {
+            self.with_fec(now, |fec| fec.drop_due());
+            return Ok(false);
+        }
+        let mut allowance = allowance;
+        while size <= allowance
+            && self.fec_out.as_ref().is_some_and(|fec| fec.is_due())
+            && buf.room(size).is_some_and(|room| room >= size)
+            && common.pressure.quota(&self.channels, size, now).is_open()
+        {
+            let mut plain = self.open_packet(buf, size, env)?;
+            let Some(parity) = self.fec_out.as_mut().and_then(|fec| fec.next()) else { break };
+            plain.put(&Frame::Fec(parity.frame));
+            let (group, last) = (parity.group, parity.last);
+            self.channels.begin_packet();
+            self.channels.carry_ping();
+            let number = self.seal(common, buf, size, size, false, now)?;
+            if last {
+                self.channels.parity_sent(group, number, now);
+            }
+            common.pressure.on_sent(&self.channels, size, now);
+            common.send_cap.on_sent(size);
+            common.counters.packets_sent += 1;
+            allowance -= size;
+        }
+        if buf.is_empty() {
+            return Ok(false);
+        }
+        common.on_transmit(buf.len() as u64, buf.segments() as u64, now);
+        if !self.channels.has_outgoing(Quota::UNLIMITED) {
+            common.pressure.on_app_limited(&self.channels, now);
+        }
+        Ok(true)
+    }
+
+    /// Does something with our forward error correction, then says to loss recovery what it is to wait for.
+    pub(super) fn with_fec<T>(&mut self, now: Instant, act: impl FnOnce(&mut super::fec::Outgoing) -> T) {
+        let Some(fec) = &mut self.fec_out else { return };
+        act(fec);
+        match fec.awaited() {
+            Some(base) => self.channels.await_parity(base, now),
+            None => self.channels.no_parity(now),
+        }
     }
 
     /// Writes one packet of at most `size` bytes with what is due. Gives its bytes; 0: nothing is due.
@@ -223,6 +311,9 @@ impl<C: Cipher> Extended<C> {
         }
         let (header, first) = (self.header_len(), buf.is_empty());
         let mut plain = self.open_packet(buf, size, env)?;
+        if self.fec_out.as_ref().is_some_and(|fec| fec.is_on()) {
+            plain.reserve(RESERVED);
+        }
         self.channels.begin_packet();
         if ack.is_some() {
             self.put_ack(&mut plain, now);
@@ -241,10 +332,12 @@ impl<C: Cipher> Extended<C> {
             }
             eliciting = true;
         }
+        let mut protect = false;
         if data {
             let written = self.channels.write_frames(plain.rest(), quota, now);
             plain.len += written.len;
             eliciting |= written.ack_eliciting;
+            protect = written.len > 0;
             if written.full && !(first && written.even && plain.is_roomy()) {
                 plain.pad();
             }
@@ -258,7 +351,7 @@ impl<C: Cipher> Extended<C> {
             return Ok(0);
         }
         let len = header + plain.len + TAG_LEN;
-        self.seal(common, buf, size, len, now)?;
+        self.seal(common, buf, size, len, protect, now)?;
         if eliciting {
             common.owed.heartbeat = false;
             common.pressure.on_sent(&self.channels, len, now);
@@ -281,6 +374,7 @@ impl<C: Cipher> Extended<C> {
     fn only_data<G: CongestionController>(&self, common: &Common<C, G>, now: Instant) -> bool {
         !common.is_saying_farewell()
             && !common.owed.heartbeat
+            && !self.fec_out.as_ref().is_some_and(|fec| fec.is_on())
             && self.channels.ack_due().is_none()
             && !self.channels.wants_probe()
             && self.owed_id().is_none()
@@ -315,7 +409,7 @@ impl<C: Cipher> Extended<C> {
             return Ok(0);
         }
         let len = header + plain.len + TAG_LEN;
-        self.seal(common, buf, size, len, now)?;
+        self.seal(common, buf, size, len, false, now)?;
         if written.ack_eliciting {
             common.pressure.on_sent(&self.channels, len, now);
         }
@@ -341,19 +435,28 @@ impl<C: Cipher> Extended<C> {
         Ok(Plain { room: body.get_mut(..room).unwrap_or_default(), len: 0 })
     }
 
-    /// Seals the datagram just opened, whose packet has `len` bytes, and enters it in the books of loss recovery.
+    /// Seals the datagram just opened, whose packet has `len` bytes, and enters it in the books of loss recovery. `protect`: parity
+    /// is to stand for it.
     fn seal<G: CongestionController>(
         &mut self,
         common: &mut Common<C, G>,
         buf: &mut TransmitBuf,
         size: usize,
         len: usize,
+        protect: bool,
         now: Instant,
     ) -> Result<u64, Exhausted> {
         let id_len = self.header_len() - PN_LEN;
         let packet = buf.open_datagram(size).get_mut(..len).ok_or(Exhausted)?;
         let number = self.sealer.next_number();
         common.observe(now, || sent(number, packet, id_len + PN_LEN, len));
+        if let Some(fec) = &mut self.fec_out {
+            let plain = packet.get(id_len + PN_LEN..len - TAG_LEN).unwrap_or_default();
+            fec.on_packet(number, plain, protect, now);
+            if let Some(base) = fec.awaited() {
+                self.channels.await_parity(base, now);
+            }
+        }
         let Ok(number) = self.sealer.seal(packet, id_len) else {
             self.channels.abandon_packet();
             return Err(Exhausted);
@@ -399,6 +502,8 @@ impl<C: Cipher> Extended<C> {
         env: &mut Env<'_>,
     ) -> Result<usize, Exhausted> {
         let size = pad_to.max(self.header_len() + frame.encoded_len(false) + TAG_LEN);
+        // neither a probe of the MTU nor a packet about another path is part of a group
+        self.with_fec(now, |fec| fec.close(now));
         let mut plain = self.open_packet(buf, size, env)?;
         plain.put(frame);
         plain.pad();
@@ -406,7 +511,7 @@ impl<C: Cipher> Extended<C> {
         if let Some(probe) = probe {
             self.channels.carry(probe);
         }
-        self.seal(common, buf, size, size, now)?;
+        self.seal(common, buf, size, size, false, now)?;
         Ok(size)
     }
 
@@ -421,6 +526,9 @@ impl<C: Cipher> Extended<C> {
         let Some(greeting) = &mut self.greeting else { return Ok(false) };
         greeting.last_sent = Some(now);
         let prefix = connected_prefix(&greeting.server_random);
+        if let Some(fec) = &mut self.fec_out {
+            fec.close(now);
+        }
         let Ids::Issued(issued) = &self.ids else { return Ok(false) };
         let frame = Frame::Connected { params: env.config.extended.params, cid: issued.first() };
         self.skip_number(env);
@@ -501,7 +609,7 @@ impl<C: Cipher> Extended<C> {
         let ack = Ack {
             largest: largest as u32,
             delay: delay.min(255) as u8,
-            recovered: 0,
+            recovered: self.fec_in.recovered() as u8,
             bitmap: bitmap.get(..len).unwrap_or_default(),
         };
         if plain.put(&Frame::Ack(ack)) {
