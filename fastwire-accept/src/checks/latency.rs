@@ -1,9 +1,9 @@
-//! P5 in the simulator: how long small reliable messages take on a line that loses, with and without copies in advance.
+//! P5 in the simulator: how long small reliable messages take on a line that loses, with and without parity in advance.
 
 use std::time::Duration;
 
+use fastwire::Fec;
 use fastwire::sim::{LinkConfig, Loss};
-use fastwire::{ChannelConfig, Redundancy};
 
 use crate::check::{Check, Outcome, Profile, Run};
 use crate::scenario::{Game, Makings, mean_and_error, percentile};
@@ -22,7 +22,7 @@ const LOSSES: [f64; 3] = [0.01, 0.05, 0.10];
 /// A way to send, and what it must reach at each loss.
 struct Way {
     name: &'static str,
-    redundancy: Option<Redundancy>,
+    fec: Option<Fec>,
     share: f64,
     most_ms: [f64; 3],
     /// Bytes, as a multiple of those without redundancy.
@@ -33,21 +33,21 @@ fn ways() -> [Way; 3] {
     [
         Way {
             name: "without redundancy",
-            redundancy: None,
+            fec: None,
             share: 0.99,
             most_ms: BEST_PEER.map(|ms| ms * 1.05),
             most_bytes: 1.0,
         },
         Way {
-            name: "78 % copies",
-            redundancy: Some(Redundancy::percent(78)),
+            name: "parity up to 62 % over 3 flushes",
+            fec: Some(Fec::percent(62).over(3)),
             share: 0.95,
             most_ms: [35.0, 45.0, 65.0],
             most_bytes: 1.6,
         },
         Way {
-            name: "140 % copies",
-            redundancy: Some(Redundancy::percent(140)),
+            name: "parity up to 100 % over 2 flushes",
+            fec: Some(Fec::percent(100).over(2)),
             share: 0.99,
             most_ms: [45.0, 50.0, 65.0],
             most_bytes: 2.1,
@@ -77,7 +77,7 @@ impl Check for Latency {
                 let mut single = Vec::new();
                 let (mut delays, mut bytes) = (Vec::new(), 0);
                 for seed in seeds.clone() {
-                    let mut played = match Game::INPUT.play(seed, &makings(loss, way.redundancy)) {
+                    let mut played = match Game::INPUT.play(seed, &makings(loss, way.fec)) {
                         Ok(played) => played,
                         Err(reason) => return Outcome::fell_short(format!("seed {seed}: {reason}")),
                     };
@@ -88,7 +88,7 @@ impl Check for Latency {
                 }
                 let at = percentile(&mut delays, way.share);
                 let (_, error) = mean_and_error(&single);
-                if way.redundancy.is_none() {
+                if way.fec.is_none() {
                     plain = bytes as f64;
                 }
                 let cost = bytes as f64 / plain;
@@ -111,16 +111,12 @@ impl Check for Latency {
     }
 }
 
-fn makings(loss: f64, redundancy: Option<Redundancy>) -> Makings {
+fn makings(loss: f64, fec: Option<Fec>) -> Makings {
     let line = LinkConfig::new()
         .latency(Duration::from_millis(25))
         .jitter(Duration::from_millis(5))
         .loss(Loss::Bernoulli { rate: loss });
     let mut makings = Makings::new(Profile::Extended, line);
-    if redundancy.is_some() {
-        let mut config = ChannelConfig::default();
-        config.redundancy = redundancy;
-        makings.client.channel_configs.insert(0, config);
-    }
+    makings.client.fec = fec;
     makings
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fastwire::Fec;
 use fastwire::compress::{Algorithm, CompressionConfig};
 use fastwire::congestion::CongestionMode;
 use fastwire::crypto::CipherSuite;
@@ -45,10 +46,11 @@ impl Check for Matrix {
         let seeds = run_seeds(run, 1..=if run.quick { QUICK_SEEDS } else { SEEDS }, |seed, verbose| {
             one_seed(run.profile, seed, verbose)
         });
-        let Tally { lines, lost_in_bursts, delivered, sent, replayed, packets, retransmits, .. } =
-            seeds.total;
+        let Tally {
+            lines, lost_in_bursts, delivered, sent, replayed, packets, retransmits, recovered, ..
+        } = seeds.total;
         let outcome = Outcome::new(seeds.failures.is_empty(), seeds.figure()).note(format!(
-            "{delivered} of {sent} messages delivered, {packets} packets, {retransmits} of them repeats, \
+            "{delivered} of {sent} messages delivered, {packets} packets, {retransmits} of them repeats, {recovered} made of parity, \
                  {:.0} virtual hours, {replayed} seeds run twice and found equal",
             seeds.total.seconds / 3600.0,
         ));
@@ -117,6 +119,7 @@ impl Scenario {
         makings.server_drive = drive(rng);
         makings.client_drive = drive(rng);
         configure(&mut makings, rng);
+        correct_errors(&mut makings, seed);
         let patient = rate + corrupt > 0.3 || round_trip > Duration::from_millis(300);
         if patient {
             makings.server.connection_timeout = PATIENT;
@@ -151,6 +154,7 @@ impl Scenario {
             tally.retransmits += end.retransmits;
             tally.spurious += end.spurious_retransmits;
             tally.packets += end.packets_sent;
+            tally.recovered += end.fec_recovered;
         }
         tally.close(self.profile, &mut duo.world)?;
         tally.lost_in_bursts = if self.in_bursts { tally.lines.lost } else { 0 };
@@ -183,6 +187,18 @@ fn configure(makings: &mut Makings, rng: &mut Rng) {
     let modes = [CongestionMode::Conservative, CongestionMode::Aggressive];
     server.congestion = *pick(rng, &modes);
     client.congestion = *pick(rng, &modes);
+}
+
+/// Parity in advance on some seeds, each side for itself.
+fn correct_errors(makings: &mut Makings, seed: u64) {
+    let rng = &mut Rng::new(seed ^ 0x66_65_63);
+    for fec in [&mut makings.server.fec, &mut makings.client.fec] {
+        let (percent, flushes) = (1 + rng.below(400) as u16, 1 + rng.below(16) as u8);
+        *fec = rng.chance(0.3).then(|| Fec::percent(percent).over(flushes));
+    }
+    if rng.chance(0.05) {
+        makings.server.limits.fec_bytes = 0;
+    }
 }
 
 /// By events, or in ticks of 1 to 33 ms.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastwire::congestion::CongestionMode::{self, Aggressive, Conservative, Cubic, ModelBased};
 use fastwire::sim::{LinkConfig, Loss};
-use fastwire::{ChannelConfig, Event, Redundancy, SendError};
+use fastwire::{ChannelConfig, Event, Fec, Redundancy, SendError};
 
 use crate::check::Profile;
 use crate::scenario::{Duo, Game, Makings, percentile};
@@ -35,6 +35,49 @@ const PAIRS: [(Profile, CongestionMode); 6] = [
     (Profile::Extended, ModelBased),
 ];
 
+/// What leaves before any loss is seen.
+#[derive(Clone, Copy)]
+enum Advance {
+    Nothing,
+    /// Copies of so many bytes for each hundred.
+    Copies(u16),
+    /// Parity of at most so many packets for each hundred, over so many flushes.
+    Parity(u16, u8),
+}
+
+const ADVANCES: [Advance; 6] = [
+    Advance::Copies(50),
+    Advance::Copies(100),
+    Advance::Copies(200),
+    Advance::Parity(67, 3),
+    Advance::Parity(100, 1),
+    Advance::Parity(100, 2),
+];
+
+impl Advance {
+    fn apply(self, makings: &mut Makings) {
+        match self {
+            Self::Nothing => {}
+            Self::Copies(percent) => {
+                let mut config = ChannelConfig::default();
+                config.redundancy = Some(Redundancy::percent(percent));
+                makings.client.channel_configs.insert(0, config);
+            }
+            Self::Parity(percent, flushes) => makings.client.fec = Some(Fec::percent(percent).over(flushes)),
+        }
+    }
+}
+
+impl std::fmt::Display for Advance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nothing => write!(f, "nothing"),
+            Self::Copies(percent) => write!(f, "{percent} % copies"),
+            Self::Parity(percent, flushes) => write!(f, "{percent} % parity, {flushes} flushes"),
+        }
+    }
+}
+
 /// All tables, as text for docs/latency.md.
 pub(super) fn tables() -> Result<String, String> {
     Ok(format!(
@@ -58,19 +101,14 @@ fn line(loss: f64) -> LinkConfig {
 
 fn small() -> Result<String, String> {
     let mut table = String::from(
-        "| profile | controller | copies | loss | p50 (ms) | p95 | p99 | max | bytes a byte |\n|---|---|---|---|---|---|---|---|---|\n",
+        "| profile | controller | in advance | loss | p50 (ms) | p95 | p99 | max | bytes a byte |\n|---|---|---|---|---|---|---|---|---|\n",
     );
-    let plain = PAIRS.map(|(profile, mode)| (profile, mode, None));
-    let copied =
-        [50, 100, 200].map(|percent| (Profile::Extended, ModelBased, Some(Redundancy::percent(percent))));
-    for (profile, mode, redundancy) in plain.into_iter().chain(copied) {
+    let plain = PAIRS.map(|(profile, mode)| (profile, mode, Advance::Nothing));
+    let in_advance = ADVANCES.map(|advance| (Profile::Extended, ModelBased, advance));
+    for (profile, mode, advance) in plain.into_iter().chain(in_advance) {
         for loss in LOSSES {
             let mut makings = makings(profile, mode, line(loss));
-            if redundancy.is_some() {
-                let mut config = ChannelConfig::default();
-                config.redundancy = redundancy;
-                makings.client.channel_configs.insert(0, config);
-            }
+            advance.apply(&mut makings);
             let (mut delays, mut bytes, mut delivered) = (Vec::new(), 0, 0);
             for seed in 1..=SEEDS {
                 let mut played = Game::INPUT.play(seed, &makings)?;
@@ -78,10 +116,9 @@ fn small() -> Result<String, String> {
                 bytes += played.bytes;
                 delivered += played.delivered;
             }
-            let copies = redundancy.map_or("none".to_owned(), |r| format!("{} %", r.percent));
             let _ = writeln!(
                 table,
-                "| {profile} | {mode:?} | {copies} | {:.0} % | {:.1} | {:.1} | {:.1} | {:.1} | {:.2} |",
+                "| {profile} | {mode:?} | {advance} | {:.0} % | {:.1} | {:.1} | {:.1} | {:.1} | {:.2} |",
                 loss * 100.0,
                 percentile(&mut delays, 0.5),
                 percentile(&mut delays, 0.95),

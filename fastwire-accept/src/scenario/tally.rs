@@ -18,6 +18,8 @@ pub(crate) struct Tally {
     /// Packets repeated, and repeated in vain.
     pub(crate) retransmits: u64,
     pub(crate) spurious: u64,
+    /// Packets made of parity.
+    pub(crate) recovered: u64,
     /// Packets that left for the first time or again.
     pub(crate) packets: u64,
     /// The largest answer to an unproven address, relative to what it sent.
@@ -73,6 +75,7 @@ impl AddAssign for Tally {
         self.lost_in_bursts += other.lost_in_bursts;
         self.sent += other.sent;
         self.delivered += other.delivered;
+        self.recovered += other.recovered;
         self.retransmits += other.retransmits;
         self.spurious += other.spurious;
         self.packets += other.packets;
