@@ -2,6 +2,7 @@
 
 mod alone;
 mod amplification;
+mod bottleneck;
 mod clocks;
 mod connecting;
 mod floods;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(use_cases::EveryName),
         Box::new(speed::Layers),
         Box::new(latency::Latency),
+        Box::new(bottleneck::Bottleneck),
     ];
     all.extend(speed::LINES.iter().map(|line| Box::new(line) as Box<dyn Check>));
     all

@@ -1,5 +1,6 @@
 //! What the simulated checks share: a server and a client, traffic under the laws of the delivery modes, many seeds.
 
+mod bulk;
 mod cores;
 mod duo;
 mod game;
@@ -9,6 +10,7 @@ mod traffic;
 
 use crate::check::Profile;
 
+pub(crate) use bulk::{Narrow, carry};
 pub(crate) use cores::{
     Between, Core, Cores, Parcel, bare_type, client_address, honest, parts, server_address, socket_at,
 };
