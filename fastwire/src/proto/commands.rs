@@ -209,7 +209,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                     Encoding::Zstd => FragmentFlags::COMPRESSED | FragmentFlags::ZSTD,
                     _ => FragmentFlags::COMPRESSED,
                 };
-                Some((self.pool.copy(&self.scratch).freeze(), content))
+                Some((self.compressed.copy(&self.scratch).freeze(), content))
             }
             _ => None,
         };

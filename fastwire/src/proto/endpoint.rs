@@ -79,6 +79,9 @@ pub struct Endpoint<C, Z, G> {
     pub(super) scratch: Vec<u8>,
     pub(super) compressions: Compressions,
     pub(super) pool: ChunkPool,
+    /// Messages as they travel compressed. In chunks of their own: beside the messages they were made of, a few bytes that wait
+    /// would pin the room of the original.
+    pub(super) compressed: ChunkPool,
     /// Receipts asked for so far.
     pub(super) receipts: u64,
     pub(super) stats: EndpointStats,
@@ -160,6 +163,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             scratch: Vec::new(),
             compressions: Compressions::default(),
             pool: ChunkPool::new(),
+            compressed: ChunkPool::new(),
             receipts: 0,
             stats: EndpointStats::default(),
             memory: Memory::default(),

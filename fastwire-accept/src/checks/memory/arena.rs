@@ -27,8 +27,10 @@ const PEACE: u32 = 300;
 const ATTACK: u32 = 500;
 /// Packets that a hostile peer sends in a step.
 const PACKETS: u64 = 24;
-/// What the server sends to who does not acknowledge.
+/// What the server sends to who does not acknowledge. It shrinks to a few bytes, so that as many wait as may.
 const LOAD: [u8; 1000] = [0x5a; 1000];
+/// Bookkeeping of a message that waits, as `Limits::memory` counts it.
+const QUEUED: i64 = 96;
 const SMALL: usize = 1 << 20;
 
 /// What a hostile peer does.
@@ -100,7 +102,7 @@ fn config(profile: Profile, small: bool, memory: Option<usize>) -> ServerConfig 
 pub(super) fn budget(profile: Profile, deed: Deed, small: bool) -> i64 {
     let limits = config(profile, small, None).limits;
     if deed == Deed::Deaf {
-        return limits.send_queue_bytes as i64;
+        return limits.send_queue_bytes as i64 + limits.send_queue_messages as i64 * QUEUED;
     }
     match profile {
         // One message being completed, and incomplete unreliable ones.
