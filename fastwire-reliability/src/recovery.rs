@@ -25,6 +25,8 @@ pub struct Outcome {
     pub newly_acked_packets: u32,
     /// Their datagram bytes.
     pub newly_acked_bytes: u64,
+    /// Bytes of the largest of them.
+    pub largest_acked_bytes: u32,
     /// When the newest of them last left.
     pub newest_acked_sent_at: Option<Instant>,
     /// When the newest of them left for the first time.
@@ -35,6 +37,8 @@ pub struct Outcome {
     pub lost_packets: u32,
     /// Their datagram bytes.
     pub lost_bytes: u64,
+    /// Bytes of the largest of them.
+    pub largest_lost_bytes: u32,
     /// Their numbers in the order found, where packets have numbers of their own (extended profile).
     pub lost_numbers: Vec<u64>,
     /// A congestion event; at most one a round trip.
@@ -404,6 +408,7 @@ impl Recovery {
         space.was_acked(number);
         out.newly_acked_packets += 1;
         out.newly_acked_bytes += u64::from(bytes);
+        out.largest_acked_bytes = out.largest_acked_bytes.max(bytes);
         out.newest_acked_sent_at = out.newest_acked_sent_at.max(Some(at));
         out.newest_acked_first_sent_at = out.newest_acked_first_sent_at.max(Some(first_at));
         let waited = now.saturating_duration_since(at);
@@ -443,6 +448,7 @@ impl Recovery {
         }
         out.lost_packets += 1;
         out.lost_bytes += u64::from(bytes);
+        out.largest_lost_bytes = out.largest_lost_bytes.max(bytes);
         out.newest_lost_sent_at = out.newest_lost_sent_at.max(Some(at));
     }
 

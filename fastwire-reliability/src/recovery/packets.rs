@@ -262,6 +262,7 @@ impl Recovery {
         }
         out.newly_acked_packets += 1;
         out.newly_acked_bytes += u64::from(bytes);
+        out.largest_acked_bytes = out.largest_acked_bytes.max(bytes);
         out.newest_acked_sent_at = out.newest_acked_sent_at.max(Some(at));
         out.newest_acked_first_sent_at = out.newest_acked_sent_at;
         match state {
@@ -297,6 +298,7 @@ impl Recovery {
         out.lost_packets += 1;
         out.lost_numbers.push(number);
         out.lost_bytes += u64::from(bytes);
+        out.largest_lost_bytes = out.largest_lost_bytes.max(bytes);
         if by_order {
             out.newest_lost_sent_at = out.newest_lost_sent_at.max(Some(at));
         }

@@ -18,7 +18,7 @@ use fastwire_congestion::CongestionController;
 use fastwire_crypto::extended::{Exporter, ShortOpener, ShortSealer, VeilKeys};
 use fastwire_crypto::{Cipher, CipherSuite, CipherSuites, KeyError, prefetch};
 use fastwire_reliability::extended::{ControlFrame, ExtendedChannels, Fate, Incoming, Parts, PeerLimits};
-use fastwire_reliability::{GiveUp, RecoveryProfile};
+use fastwire_reliability::{GiveUp, Outcome, RecoveryProfile};
 use fastwire_wire::extended::Params;
 use smallvec::SmallVec;
 
@@ -348,6 +348,13 @@ impl<C: Cipher> Extended<C> {
         self.channels.requeue_in_flight();
     }
 
+    /// Goes back to small datagrams where large ones vanish.
+    fn look_for_black_hole<G>(&mut self, common: &Common<C, G>, outcome: &Outcome, now: Instant) {
+        if self.mtu.on_outcome(outcome, now) {
+            tracing::debug!(remote = %common.path.remote, "large datagrams vanish: back to 1200 bytes");
+        }
+    }
+
     /// What became due besides what is due in any profile.
     pub(super) fn handle_timeout<G: CongestionController>(
         &mut self,
@@ -362,6 +369,7 @@ impl<C: Cipher> Extended<C> {
                     fec.on_lost(env.outcome.lost_packets);
                 }
                 common.on_outcome(&self.channels, env.outcome, now);
+                self.look_for_black_hole(common, env.outcome, now);
             }
             Err(GiveUp::MaxRetransmits { repeats, .. }) => {
                 common.fail(ConnectionError::MaxRetransmits(repeats), now, env);

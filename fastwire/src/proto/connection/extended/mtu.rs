@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use fastwire_reliability::Outcome;
+
 /// What every path carries (PROTOCOL A11).
 pub(super) const BASE: usize = 1200;
 /// A size counts as too large after so many probes of it were lost (RFC 8899 §5.1.2).
@@ -87,19 +89,37 @@ impl PathMtu {
         }
     }
 
-    /// What became of data: `acked` and `lost` packets. Gives whether the size fell back to [`BASE`].
-    pub(super) fn on_data(&mut self, acked: u32, lost: u32, now: Instant) -> bool {
-        if acked > 0 {
+    /// What became of data. Gives whether the size fell back to [`BASE`].
+    pub(super) fn on_outcome(&mut self, outcome: &Outcome, now: Instant) -> bool {
+        let lost = (outcome.lost_packets, outcome.largest_lost_bytes);
+        let silent = outcome.congestion.as_ref().is_some_and(|event| event.persistent);
+        self.on_data(outcome.largest_acked_bytes, lost, silent, now)
+    }
+
+    /// Packets of up to [`BASE`] bytes say nothing of larger ones. When nothing at all gets through any more (`silent`), the path
+    /// may have become narrower too: it is searched anew.
+    fn on_data(
+        &mut self,
+        largest_acked: u32,
+        (lost, largest_lost): (u32, u32),
+        silent: bool,
+        now: Instant,
+    ) -> bool {
+        let is_large = |bytes: u32| bytes as usize > BASE;
+        if is_large(largest_acked) {
             self.suspicious = 0;
-        } else if lost > 0 && self.passes > BASE {
+        } else if is_large(largest_lost) {
             self.suspicious = self.suspicious.saturating_add(lost.min(255) as u8);
-            if self.suspicious >= BLACK_HOLE {
-                self.reset(now);
-                self.next = now + RAISE;
-                return true;
-            }
         }
-        false
+        let hole = self.suspicious >= BLACK_HOLE;
+        if self.passes <= BASE || !(hole || silent) {
+            return false;
+        }
+        self.reset(now);
+        if hole {
+            self.next = now + RAISE;
+        }
+        true
     }
 
     /// A probe larger than `allowance`, which an unproved path leaves, waits until there is more.
@@ -149,8 +169,21 @@ mod tests {
         let mut mtu = PathMtu::new(1452, now);
         mtu.on_probe_sent(1452, Duration::from_secs(1), now);
         mtu.on_acked(1452, now);
-        assert!(!mtu.on_data(0, 5, now) && !mtu.on_data(1, 1, now) && !mtu.on_data(0, 5, now));
-        assert!(mtu.on_data(0, 1, now));
+        assert!(!mtu.on_data(0, (5, 1300), false, now) && !mtu.on_data(1300, (1, 1300), false, now));
+        // what is small gets through a hole, and its loss says nothing
+        assert!(!mtu.on_data(100, (5, 1300), false, now) && !mtu.on_data(1200, (9, 1200), false, now));
+        assert!(mtu.on_data(1200, (1, 1300), false, now));
         assert_eq!((mtu.current(), mtu.due(now)), (BASE, None));
+        assert!(!mtu.on_data(0, (9, 1300), false, now), "there is nothing below");
+    }
+
+    #[test]
+    fn when_nothing_gets_through_the_path_is_searched_anew() {
+        let now = Instant::now();
+        let mut mtu = PathMtu::new(1452, now);
+        mtu.on_probe_sent(1452, Duration::from_secs(1), now);
+        mtu.on_acked(1452, now);
+        assert!(mtu.on_data(0, (0, 0), true, now));
+        assert_eq!((mtu.current(), mtu.due(now)), (BASE, Some(1452)));
     }
 }

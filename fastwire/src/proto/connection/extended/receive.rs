@@ -278,9 +278,7 @@ impl<C: Cipher> Extended<C> {
             }
         }
         common.on_outcome(&self.channels, env.outcome, now);
-        if self.mtu.on_data(env.outcome.newly_acked_packets, env.outcome.lost_packets, now) {
-            tracing::debug!(remote = %common.path.remote, "large datagrams vanish: back to 1200 bytes");
-        }
+        self.look_for_black_hole(common, env.outcome, now);
         self.take_controls(common, now, env);
         Ok(())
     }
