@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use fastwire::sim::{LinkConfig, World};
-use fastwire::wire::CONTROL_PREFIX;
+use fastwire::wire::{CONTROL_PREFIX, ControlType, PROTOCOL_VERSION};
 use fastwire::{ConnectError, Event};
 use proptest::prelude::*;
 
@@ -140,7 +140,7 @@ fn answers_to_connect_are_bounded_a_second() {
 }
 
 proptest! {
-    /// Only the flag is set in the header of a bare packet (PROTOCOL A5); whatever else wears it is none.
+    /// Only the flag is set in the header of a bare packet (PROTOCOL A5); whatever else wears it is none, unless it is a CONNECT of our version.
     #[test]
     fn what_is_no_bare_packet_gets_no_answer(
         bent in (0usize..8, 1u8..=255),
@@ -161,7 +161,8 @@ proptest! {
                 if keeps_the_flag {
                     datagram[0] |= 2;
                 }
-                if datagram.starts_with(&CONTROL_PREFIX) {
+                let is_ours = datagram[8..].starts_with(&[ControlType::Connect.id(), PROTOCOL_VERSION]);
+                if datagram.starts_with(&CONTROL_PREFIX) || datagram[0] & 2 != 0 && is_ours {
                     continue;
                 }
                 feed(&mut core, now, ([10, 7, 0, 1], 1000).into(), &datagram);
