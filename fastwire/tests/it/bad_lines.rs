@@ -69,7 +69,7 @@ fn a_damaged_handshake_leaves_no_deaf_connection() {
             world.send(node, id, b"hello".as_slice(), 0).expect("queued");
             world.poke(node);
         }
-        let deadline = world.now() + Duration::from_secs(10);
+        let deadline = world.now() + Duration::from_secs(20);
         let mut heard = [false; 2];
         world.run_until(deadline, |_, node, event| {
             if let Event::Message { .. } = event {
