@@ -163,13 +163,7 @@ impl Outbox {
 
     /// Queues a message; returns how many messages and bytes it superseded (PROTOCOL B5, UnreliableSequenced): those
     /// that could have left before and had to wait, or all.
-    pub(crate) fn push(
-        &mut self,
-        message: Held,
-        content: u8,
-        asked: Key,
-        asks: &mut Asks,
-    ) -> (usize, usize) {
+    pub(crate) fn push(&mut self, message: Held, content: u8, asked: Key, asks: &mut Asks) -> (usize, usize) {
         self.closed = false;
         let mut superseded = (0, 0);
         if self.mode == DeliveryMode::UnreliableSequenced && (self.offered > 0 || self.latest_only) {
