@@ -10,7 +10,7 @@ use fastwire::asynchronous::{AsyncClient, AsyncConnection, AsyncServer, Fastwire
 use fastwire::crypto::PublicKey;
 use fastwire::reliability::{ChannelLayout, StreamOpener};
 use fastwire::{
-    Client, ClientConfig, ClientProfile, ConnectionState, Identity, KnownHosts, PreSharedKey, Server,
+    Client, ClientConfig, ClientProfile, ConnectionState, Fec, Identity, KnownHosts, PreSharedKey, Server,
     ServerConfig, ServerProfile,
 };
 use std::io;
@@ -43,6 +43,8 @@ pub struct ServerSettings {
     pub psk: Option<PreSharedKey>,
     /// Largest datagram in bytes, 1200 to 9000.
     pub mtu: usize,
+    /// Parity in advance.
+    pub fec: Option<Fec>,
 }
 
 /// How a client knows the server, and what else it is set up with.
@@ -56,10 +58,18 @@ pub struct ClientSettings {
     pub psk: Option<PreSharedKey>,
     /// Largest datagram in bytes, 1200 to 9000.
     pub mtu: usize,
+    /// Parity in advance.
+    pub fec: Option<Fec>,
 }
 
-/// Resends of all connections of this process, as of the last second.
-pub type Resent = Arc<AtomicU64>;
+/// What all connections of this process did about losses, as of the last second.
+#[derive(Debug, Default)]
+pub struct Repairs {
+    /// Packets whose contents were sent again.
+    pub resent: AtomicU64,
+    /// Packets made of others and their parity.
+    pub recovered: AtomicU64,
+}
 
 /// One stream, which is counted while it lives.
 #[derive(Debug)]
@@ -101,14 +111,14 @@ pub struct FastwireAcceptor {
 }
 
 impl FastwireAcceptor {
-    /// Listens at a UDP address. What is sent again is added to `resent`.
+    /// Listens at a UDP address. What becomes of losses is added to `repairs`.
     ///
     /// # Errors
     /// When the address or the identity's file cannot be used.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub async fn bind(listen: &str, settings: ServerSettings, resent: Resent) -> io::Result<Self> {
+    pub async fn bind(listen: &str, settings: ServerSettings, repairs: Arc<Repairs>) -> io::Result<Self> {
         let identity = match &settings.identity {
             Some(file) => Identity::load_or_generate(file),
             None => Identity::generate(),
@@ -119,6 +129,7 @@ impl FastwireAcceptor {
         config.identity = Some(identity);
         config.psk = settings.psk;
         config.mtu = settings.mtu;
+        config.fec = settings.fec;
         config.profile = ServerProfile::ExtendedOnly;
         config.channel_layout = layout()?;
         config.linger = LINGER;
@@ -127,7 +138,7 @@ impl FastwireAcceptor {
         let server = server.into_async();
         let address = server.local_addr().ok_or(io::ErrorKind::NotConnected)?;
         let (sender, streams) = mpsc::channel(BACKLOG);
-        tokio::spawn(accept_connections(server, sender, resent));
+        tokio::spawn(accept_connections(server, sender, repairs));
         Ok(Self { streams: Mutex::new(streams), address, key })
     }
 
@@ -154,12 +165,12 @@ impl Accept for FastwireAcceptor {
 async fn accept_connections(
     server: AsyncServer,
     streams: mpsc::Sender<(Stream, SocketAddr)>,
-    resent: Resent,
+    repairs: Arc<Repairs>,
 ) {
     while let Some(connection) = server.accept().await {
         let Some(address) = connection.remote_addr() else { continue };
         let (connection, _) = connection.split();
-        tokio::spawn(count(connection.clone(), resent.clone()));
+        tokio::spawn(count(connection.clone(), repairs.clone()));
         let streams = streams.clone();
         tokio::spawn(async move {
             let place = Arc::new(());
@@ -178,7 +189,7 @@ pub struct FastwireOpener {
     server: String,
     settings: ClientSettings,
     pool: Mutex<Pool>,
-    resent: Resent,
+    repairs: Arc<Repairs>,
 }
 
 #[derive(Debug, Default)]
@@ -209,9 +220,9 @@ impl Link {
 }
 
 impl FastwireOpener {
-    /// For a server at host and port; a name is looked up again for each connection. What is sent again is added to `resent`.
-    pub fn new(server: String, settings: ClientSettings, resent: Resent) -> Self {
-        Self { server, settings, pool: Mutex::new(Pool::default()), resent }
+    /// For a server at host and port; a name is looked up again for each connection. What becomes of losses is added to `repairs`.
+    pub fn new(server: String, settings: ClientSettings, repairs: Arc<Repairs>) -> Self {
+        Self { server, settings, pool: Mutex::new(Pool::default()), repairs }
     }
 
     async fn connect(&self) -> io::Result<Link> {
@@ -220,7 +231,7 @@ impl FastwireOpener {
         let client = connecting.await.map_err(io::Error::other)??.into_async();
         let connection: AsyncConnection = client.connection().await.map_err(io::Error::other)?;
         let (connection, _) = connection.split();
-        tokio::spawn(count(connection.clone(), self.resent.clone()));
+        tokio::spawn(count(connection.clone(), self.repairs.clone()));
         Ok(Link { connection, place: Arc::new(()), _client: client })
     }
 }
@@ -275,6 +286,7 @@ fn connect(server: &str, settings: ClientSettings) -> io::Result<Client> {
     config.pinned = settings.pin.or_else(|| known.as_ref()?.key(server));
     config.psk = settings.psk;
     config.mtu = settings.mtu;
+    config.fec = settings.fec;
     config.profile = ClientProfile::Require;
     config.channel_layout = layout()?;
     config.linger = LINGER;
@@ -296,13 +308,15 @@ fn layout() -> io::Result<ChannelLayout> {
     ChannelLayout::builder().streams(StreamOpener::Client, STREAMS).build().map_err(io::Error::other)
 }
 
-/// Adds what a connection sends again to a total, until it is over.
-async fn count(connection: Sender, total: Resent) {
-    let mut before = 0;
+/// Adds what a connection does about losses to a total, until it is over.
+async fn count(connection: Sender, total: Arc<Repairs>) {
+    let mut before = (0, 0);
     loop {
         let over = tokio::time::timeout(TICK, connection.closed()).await.is_ok();
-        let now = connection.stats().retransmits;
-        total.fetch_add(now.saturating_sub(before), Ordering::Relaxed);
+        let stats = connection.stats();
+        let now = (stats.retransmits, stats.fec_recovered);
+        total.resent.fetch_add(now.0.saturating_sub(before.0), Ordering::Relaxed);
+        total.recovered.fetch_add(now.1.saturating_sub(before.1), Ordering::Relaxed);
         before = now;
         if over {
             return;

@@ -45,23 +45,23 @@ async fn run(Options { listen, to, side, level, quiet }: Options) -> io::Result<
     match side {
         Side::FastwireServer(settings) => {
             let open_to_all = settings.psk.is_none();
-            let resent = Arc::default();
+            let repairs = Arc::default();
             let acceptor =
-                FastwireAcceptor::bind(&listen, settings, Arc::clone(&resent)).await.map_err(at)?;
+                FastwireAcceptor::bind(&listen, settings, Arc::clone(&repairs)).await.map_err(at)?;
             println!("FastWire at {} to TCP at {to}", acceptor.local_addr());
             println!("pin {}", readable(&acceptor.key()));
             if open_to_all {
                 println!("no passphrase: whoever reaches this port reaches {to}");
             }
-            show(Line::Fastwire(resent));
+            show(Line::Fastwire(repairs));
             serve(acceptor, to, level, traffic).await
         }
         Side::FastwireClient(settings) => {
             let listener = TcpListener::bind(&listen).await.map_err(at)?;
             println!("TCP at {} through FastWire to {to}", listener.local_addr()?);
-            let resent = Arc::default();
-            let opener = FastwireOpener::new(to, settings, Arc::clone(&resent));
-            show(Line::Fastwire(resent));
+            let repairs = Arc::default();
+            let opener = FastwireOpener::new(to, settings, Arc::clone(&repairs));
+            show(Line::Fastwire(repairs));
             forward(listener, opener, level, traffic).await;
             Ok(())
         }

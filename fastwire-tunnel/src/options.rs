@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::fastwire::{ClientSettings, ServerSettings};
-use fastwire::PreSharedKey;
 use fastwire::crypto::PublicKey;
+use fastwire::{Fec, PreSharedKey};
 use fastwire_kcp::core::NoDelay;
 use fastwire_kcp::crypt::{Crypt, CryptKind};
 use fastwire_kcp::fec::FecRatio;
@@ -43,6 +43,8 @@ A server for everybody that nobody can impersonate, and a client that remembers 
   --key-file FILE    the passphrase is the file's first line; without either, the environment's FASTWIRE_TUNNEL_KEY
   --compress LEVEL   zstd for what this end sends, 1 (fast) to 19 (small); none unless asked for
   --mtu BYTES        size of datagrams: 1200 to 9000 over FastWire (1200), 100 to 1500 over KCP (1400)
+  --fec D+P          for every D datagrams send P more, so that as many may be lost: 10+3, say; none unless asked for. Over
+                     FastWire at most so many, and none while nothing is lost
   --quiet            do not show what goes through
 
 Over FastWire the two ends need a passphrase, or the client has to know the server:
@@ -55,7 +57,6 @@ Over KCP they need a passphrase:
 
   --crypt NAME       the same at both ends: aes-128-gcm (default), aes-256-gcm, chacha20-poly1305, or another of kcp-go's
   --mode NAME        latency against bandwidth: normal, fast, fast2 or fast3 (default)
-  --fec D+P          for every D datagrams send P more, so that as many may be lost: 10+3, say; none unless asked for
   --window N         segments in flight each way, 1 to 65535 (1024)
 
 Compression, and over KCP mode, error correction and window, are each end's own choice.";
@@ -178,13 +179,6 @@ fn read(arguments: &[String]) -> Result<Given, String> {
 }
 
 fn fastwire(role: Role, given: Given, key: Option<Zeroizing<String>>) -> Result<Side, String> {
-    if given.fec.is_some() {
-        return Err(
-            "--fec: FastWire has no error correction yet, it comes with that of the extended profile; \
-                    leave it out, or choose --over kcp"
-                .into(),
-        );
-    }
     let foreign = [
         ("--crypt", given.crypt.is_some()),
         ("--mode", given.mode.is_some()),
@@ -193,6 +187,7 @@ fn fastwire(role: Role, given: Given, key: Option<Zeroizing<String>>) -> Result<
     refuse(&foreign, "is KCP's: leave it out, or choose --over kcp")?;
     let mtu = given.mtu.as_deref().map(|text| within("--mtu", text, 1200, 9000)).transpose()?.unwrap_or(1200);
     let psk = key.map(|key| stretched(&key));
+    let fec = given.fec.map(share).transpose()?;
     match role {
         Role::Server => {
             let foreign = [("--pin", given.pin.is_some()), ("--known-hosts", given.known_hosts.is_some())];
@@ -203,7 +198,7 @@ fn fastwire(role: Role, given: Given, key: Option<Zeroizing<String>>) -> Result<
                     .into());
             }
             let identity = given.identity.map(Into::into);
-            Ok(Side::FastwireServer(ServerSettings { identity, psk, mtu }))
+            Ok(Side::FastwireServer(ServerSettings { identity, psk, mtu, fec }))
         }
         Role::Client => {
             refuse(&[("--identity", given.identity.is_some())], "is a server's")?;
@@ -213,7 +208,7 @@ fn fastwire(role: Role, given: Given, key: Option<Zeroizing<String>>) -> Result<
                     .into());
             }
             let known_hosts = given.known_hosts.map(Into::into);
-            Ok(Side::FastwireClient(ClientSettings { pin: given.pin, known_hosts, psk, mtu }))
+            Ok(Side::FastwireClient(ClientSettings { pin: given.pin, known_hosts, psk, mtu, fec }))
         }
     }
 }
@@ -240,6 +235,19 @@ fn refuse(options: &[(&str, bool)], why: &str) -> Result<(), String> {
     match options.iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(format!("{option} {why}")),
         None => Ok(()),
+    }
+}
+
+/// FastWire's groups are as long as the traffic makes them: of a ratio only the share of parity matters.
+fn share(ratio: FecRatio) -> Result<Fec, String> {
+    let percent = (100 * ratio.parity()).div_ceil(ratio.data());
+    match u16::try_from(percent) {
+        Ok(percent @ 1..=400) => Ok(Fec::percent(percent)),
+        _ => Err(format!(
+            "--fec {}+{}: over FastWire at most four times the data",
+            ratio.data(),
+            ratio.parity()
+        )),
     }
 }
 
@@ -348,7 +356,7 @@ mod tests {
             ("client --listen a --to b --key c --identity f", "a server's"),
             ("server --listen a --to b --key c --known-hosts f", "a client's"),
             ("server --listen a --to b --key c --over kcp --identity f", "--over fastwire"),
-            ("server --listen a --to b --key c --fec 10+3", "--over kcp"),
+            ("server --listen a --to b --key c --fec 1+5", "four times"),
             ("server --listen a --to b --key c --mode fast", "--over kcp"),
             ("server --listen a --to b --key c --window 5", "--over kcp"),
             ("server --listen a --to b --key c --crypt aes", "--over kcp"),

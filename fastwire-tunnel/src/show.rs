@@ -1,6 +1,6 @@
 //! Shows what goes through: on a terminal one line that changes, elsewhere a line for each second in which anything moved.
 
-use crate::fastwire::Resent;
+use crate::fastwire::Repairs;
 use crate::tunnel::Traffic;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// Whose line is shown, and how it fares.
 #[derive(Debug)]
 pub enum Line {
-    /// FastWire's, and what was sent again.
-    Fastwire(Resent),
+    /// FastWire's, and what became of losses.
+    Fastwire(Arc<Repairs>),
     /// KCP's, which has counters for the whole process.
     Kcp,
 }
@@ -27,17 +27,19 @@ struct Moment {
     down: u64,
     open: usize,
     resent: u64,
-    /// By error correction, where there is any.
-    recovered: Option<u64>,
+    /// By error correction.
+    recovered: u64,
 }
 
 impl Moment {
     fn now(traffic: &Traffic, line: &Line) -> Self {
         let (resent, recovered) = match line {
-            Line::Fastwire(resent) => (resent.load(Ordering::Relaxed), None),
+            Line::Fastwire(repairs) => {
+                (repairs.resent.load(Ordering::Relaxed), repairs.recovered.load(Ordering::Relaxed))
+            }
             Line::Kcp => {
                 let kcp = fastwire_kcp::net::snmp();
-                (kcp.retrans_segs, Some(kcp.fec_recovered))
+                (kcp.retrans_segs, kcp.fec_recovered)
             }
         };
         Self {
@@ -56,14 +58,13 @@ impl Moment {
 
     fn line(&self, before: &Self) -> String {
         let seconds = self.at.saturating_duration_since(before.at).as_secs_f64().max(1e-3);
-        let recovered = self.recovered.zip(before.recovered);
         format!(
-            "up {:8.2} MB/s   down {:8.2} MB/s   connections {}   resent {}{}",
+            "up {:8.2} MB/s   down {:8.2} MB/s   connections {}   resent {}   recovered {}",
             (self.up - before.up) as f64 / 1e6 / seconds,
             (self.down - before.down) as f64 / 1e6 / seconds,
             self.open,
             self.resent - before.resent,
-            recovered.map_or(String::new(), |(now, before)| format!("   recovered {}", now - before)),
+            self.recovered - before.recovered,
         )
     }
 }
@@ -97,22 +98,19 @@ mod tests {
 
     #[test]
     fn rates_are_differences_over_time() {
-        let before =
-            Moment { at: Instant::now(), up: 5, down: 1_000_000, open: 1, resent: 2, recovered: Some(3) };
+        let before = Moment { at: Instant::now(), up: 5, down: 1_000_000, open: 1, resent: 2, recovered: 3 };
         let now = Moment {
             at: before.at + Duration::from_secs(2),
             up: 3_000_005,
             down: 1_000_000,
             open: 4,
             resent: 9,
-            recovered: Some(3),
+            recovered: 4,
         };
         let figures = |line: String| -> Vec<f64> {
             line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
         };
-        assert_eq!(figures(now.line(&before)), [1.5, 0.0, 4.0, 7.0, 0.0]);
+        assert_eq!(figures(now.line(&before)), [1.5, 0.0, 4.0, 7.0, 1.0]);
         assert!(now.moved_since(&before) && !before.moved_since(&before));
-        let without = Moment { recovered: None, ..now };
-        assert_eq!(figures(without.line(&Moment { recovered: None, ..before })), [1.5, 0.0, 4.0, 7.0]);
     }
 }

@@ -113,6 +113,7 @@ async fn a_large_file_arrives_bit_for_bit_over_a_bad_line() {
     for (server_options, client_options) in [
         (&[][..], &[][..]),
         (&["--compress", "3", "--mtu", "1400"][..], &["--mtu", "1400"][..]),
+        (&["--fec", "10+3"][..], &["--fec", "3+1"][..]),
         (&["--over", "kcp"][..], &["--over", "kcp"][..]),
         (
             &["--over", "kcp", "--fec", "10+3", "--compress", "3", "--mode", "fast2"][..],
