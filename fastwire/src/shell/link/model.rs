@@ -138,8 +138,8 @@ fn model_what_is_ordered_while_the_pump_ends_is_seen_or_given_up_and_keeps_nothi
         assert!(!rig.hub.command(Command::Rebind));
         assert!(lock(&rig.link.queue).orders.is_empty());
         let Rig { hub, link, .. } = rig;
-        let hub = Arc::downgrade(&hub);
-        drop((pump, link));
-        assert!(hub.upgrade().is_none(), "the hub and its links hold each other");
+        let left = Arc::downgrade(&hub);
+        drop((pump, link, hub));
+        assert!(left.upgrade().is_none(), "the hub and its links hold each other");
     });
 }
