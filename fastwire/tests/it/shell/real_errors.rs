@@ -246,7 +246,10 @@ fn a_connection_goes_on_in_smaller_datagrams_over_an_interface_whose_mtu_is_cut(
     pair.until("found wide", |pair| mtus(pair) == [WIDE, WIDE]);
     set_loopback(&format!("mtu {}", NARROW + 28));
     talk(&mut pair, 8);
-    pair.until("found narrow", |pair| mtus(pair).iter().all(|mtu| (1200..=NARROW).contains(mtu)));
+    // A plain socket lets the system cut what is too large, so there is nothing to find.
+    if !cfg!(fastwire_portable) {
+        pair.until("found narrow", |pair| mtus(pair).iter().all(|mtu| (1200..=NARROW).contains(mtu)));
+    }
     talk(&mut pair, 4);
     assert_eq!((pair.client.state(), pair.ended), (ConnectionState::Connected, None));
 }
