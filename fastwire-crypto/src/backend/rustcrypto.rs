@@ -50,7 +50,8 @@ impl MaskKey {
             Self::Aes(cipher) => {
                 let mut block = Block::<aes::Aes128Enc>::from(*sample);
                 cipher.encrypt_block(&mut block);
-                [block[0], block[1], block[2], block[3]]
+                let [m0, m1, m2, m3, ..]: [u8; 16] = block.into();
+                [m0, m1, m2, m3]
             }
             Self::ChaCha20(key) => {
                 let [c0, c1, c2, c3, nonce @ ..] = *sample;
