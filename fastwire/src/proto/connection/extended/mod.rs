@@ -1,9 +1,12 @@
 //! The extended profile's part of a connection (PROTOCOL part B): short packets of frames, one packet number line, ids.
 
 mod clock_sync;
+mod control;
 mod fec;
 mod ids;
+mod lone;
 mod mtu;
+mod packet;
 mod receive;
 mod send;
 mod validation;

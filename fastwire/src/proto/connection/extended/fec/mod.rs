@@ -3,6 +3,7 @@
 mod incoming;
 mod loss;
 mod outgoing;
+mod send;
 #[cfg(test)]
 mod tests;
 
