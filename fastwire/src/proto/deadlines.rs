@@ -6,7 +6,8 @@ use std::time::Instant;
 use crate::ConnectionId;
 
 /// Deadlines of all connections. A connection has one entry, whose time it keeps itself; the entry moves when the
-/// deadline moves to an earlier time. One that comes due too early (its deadline moved away meanwhile) costs one look.
+/// deadline moves to an earlier time. One whose deadline moved away meanwhile is moved only once it is the next of all: before
+/// the endpoint's owner goes to sleep for it, or when it comes due.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     entries: BTreeSet<(Instant, ConnectionId)>,
@@ -41,6 +42,18 @@ impl Deadlines {
 
     pub(crate) fn next(&self) -> Option<Instant> {
         self.entries.first().map(|(at, _)| *at)
+    }
+
+    /// The entry that comes due next.
+    pub(crate) fn first(&self) -> Option<(Instant, ConnectionId)> {
+        self.entries.first().copied()
+    }
+
+    /// Moves a connection's entry behind a deadline that has moved away.
+    pub(crate) fn postpone(&mut self, id: ConnectionId, scheduled: &mut Option<Instant>, deadline: Instant) {
+        self.forget(id, *scheduled);
+        self.entries.insert((deadline, id));
+        *scheduled = Some(deadline);
     }
 
     /// The connection is gone.

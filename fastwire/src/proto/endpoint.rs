@@ -257,6 +257,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             }
         }
         self.compressions.clear();
+        self.settle_deadlines();
         None
     }
 
@@ -290,6 +291,18 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             self.router.as_ref().and_then(|router| router.pending.next_expiry(self.config.handshake_timeout));
         let next = self.deadlines.next().into_iter().chain(pending).min()?;
         Some(self.clock.outside(next))
+    }
+
+    /// Moves the next entries away if their deadlines have: those of a busy connection do all the time, and its owner would
+    /// wake up for nothing, or set a timer that is not needed.
+    fn settle_deadlines(&mut self) {
+        while let Some((at, id)) = self.deadlines.first() {
+            let Some(connection) = self.connections.get_mut(id) else { return };
+            let common = &mut connection.common;
+            let moved = common.deadline.filter(|deadline| *deadline > at && !common.is_ready);
+            let Some(deadline) = moved else { return };
+            self.deadlines.postpone(id, &mut common.scheduled, deadline);
+        }
     }
 
     pub(super) fn add_connection(&mut self, path: (SocketId, SocketAddr), now: Instant) -> ConnectionId {
