@@ -39,6 +39,7 @@ cargo xtask bench [--short | --full | --quick] [OPTIONS]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let args = Args::parse(&arguments);
+    system::stay_on_processor(&args);
     let done: Outcome<()> = match arguments.first().map(String::as_str) {
         Some("serve") => systems::serve(&args),
         Some("drive") => systems::drive(&args).map(|report| report.print()),

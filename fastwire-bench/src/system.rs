@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
@@ -69,6 +70,16 @@ pub fn wait_readable(socket: &impl AsFd, time: Duration) {
     // poll counts milliseconds: rounded up, so that a short wait does not spin.
     let millis = time.as_micros().div_ceil(1000).min(60_000) as u16;
     let _ = poll(&mut watched, PollTimeout::from(millis));
+}
+
+/// Keeps this process on the processor that its arguments name, if they do and the machine has it.
+pub fn stay_on_processor(args: &Args) {
+    let Ok(number) = args.text("processor").parse() else { return };
+    let mut only = CpuSet::new();
+    if only.set(number).is_ok() {
+        // a machine with one processor runs both there
+        let _ = sched_setaffinity(Pid::from_raw(0), &only);
+    }
 }
 
 /// Arguments of a child, `key=value` each.

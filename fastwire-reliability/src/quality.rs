@@ -53,6 +53,12 @@ impl Quality {
         if gap >= PAUSE {
             return;
         }
+        if gap.is_zero() && sequence == newest + 1 {
+            // one of many in a batch: the same as below, for less
+            self.jitter += (self.spacing - self.jitter) / 16.0;
+            self.spacing -= self.spacing / 16.0;
+            return;
+        }
         let steps = (sequence - newest) as f64;
         let gap = gap.as_secs_f64();
         if self.spacing == 0.0 {

@@ -70,7 +70,15 @@ impl Deliveries {
     }
 
     /// The oldest that is not on a paused channel; and whether it is reliable.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Incoming, bool)> {
+        if self.reliable.is_empty() {
+            return self.pop_loose().map(|incoming| (incoming, false));
+        }
+        self.pop_either()
+    }
+
+    fn pop_either(&mut self) -> Option<(Incoming, bool)> {
         while let Some((_, front)) = self.reliable.front() {
             let channel = front.channel();
             if !self.paused.contains(channel) {
@@ -91,6 +99,7 @@ impl Deliveries {
     }
 
     /// The oldest unreliable one.
+    #[inline]
     pub(crate) fn pop_loose(&mut self) -> Option<Incoming> {
         let (_, incoming) = self.loose.pop_front()?;
         self.loose_held -= len(&incoming);

@@ -105,16 +105,23 @@ impl ExtendedChannels {
     }
 
     /// The next thing the peer sent. Taking it raises the peer's credit.
+    #[inline]
     pub fn poll_delivery(&mut self) -> Option<Incoming> {
         let (incoming, reliable) = self.deliveries.pop()?;
         self.stats.delivered += u64::from(matches!(incoming, Incoming::Message(_)));
         if !reliable {
             return Some(incoming);
         }
+        self.took_reliable(&incoming);
+        Some(incoming)
+    }
+
+    /// A reliable channel's message or end was taken.
+    fn took_reliable(&mut self, incoming: &Incoming) {
         let channel = incoming.channel();
         let slot = self.channels.get_mut(usize::from(channel));
-        let Some(inbox) = slot.and_then(|slot| slot.inbox.as_mut()) else { return Some(incoming) };
-        match &incoming {
+        let Some(inbox) = slot.and_then(|slot| slot.inbox.as_mut()) else { return };
+        match incoming {
             Incoming::Message(delivery) => inbox.took(delivery.data.len()),
             Incoming::Finished { .. } | Incoming::Reset { .. } => inbox.saw_end(),
         }
@@ -123,7 +130,6 @@ impl ExtendedChannels {
         } else if self.credit_at.is_none() && inbox.might_block(self.limits.max_message) {
             self.credit_at = self.clock.map(|now| now + CREDIT_DELAY);
         }
-        Some(incoming)
     }
 
     /// Stops (`true`) or resumes (`false`) delivering what comes on a reliable channel. Meanwhile it keeps its credit, so the

@@ -26,6 +26,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
     }
 
+    #[inline]
     pub(super) fn next_message(&mut self, id: ConnectionId) -> Option<Event> {
         let now = self.clock.now();
         loop {

@@ -33,8 +33,10 @@ impl Graveyard {
     }
 
     /// Before every poll.
+    #[inline]
     pub(crate) fn bury(&mut self) {
-        if std::mem::take(&mut self.told) {
+        if self.told {
+            self.told = false;
             self.queue.pop_front();
         }
     }

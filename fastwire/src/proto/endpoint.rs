@@ -207,14 +207,12 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// The next event. Messages come in the order their connection delivers them; a connection that is
     /// [paused](Self::pause) keeps its own. After `Disconnected`, and until the next call, the connection's
     /// address, figures and user data can still be asked for.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.ended.bury();
         loop {
-            if let Some(event) = self.events.pop_front() {
-                if matches!(event, Event::Disconnected { .. }) {
-                    self.ended.tell();
-                }
-                return Some(event);
+            if !self.events.is_empty() {
+                return self.next_told();
             }
             let id = *self.deliverable.front()?;
             match self.next_message(id) {
@@ -228,6 +226,15 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 }
             }
         }
+    }
+
+    /// The next event that is not a message.
+    fn next_told(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        if matches!(event, Event::Disconnected { .. }) {
+            self.ended.tell();
+        }
+        Some(event)
     }
 
     /// Fills `buf` with the next datagrams to send: all of one size to one address, only the last one

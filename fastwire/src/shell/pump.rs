@@ -160,11 +160,20 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     }
 
     /// The next event, said to the log where it is of interest to an operator.
+    #[inline]
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        if let Some(event) = self.last_words.pop_front() {
-            return Some(event);
+        if !self.last_words.is_empty() {
+            return self.last_words.pop_front();
         }
         let event = self.endpoint.poll_event()?;
+        match event {
+            Event::Message { .. } => Some(event),
+            event => self.note(event),
+        }
+    }
+
+    /// Does what an event other than a message asks of the pump. Gives what is to be told first.
+    fn note(&mut self, event: Event) -> Option<Event> {
         let mut lost = Vec::new();
         match &event {
             Event::Connected { connection } => {
