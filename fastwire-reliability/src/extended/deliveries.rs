@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-use super::Incoming;
-use super::MESSAGE_CREDIT;
+use fastwire_wire::FragmentFlags;
+
+use super::small::SmallMessages;
+use super::{Incoming, MESSAGE_CREDIT, Polled};
+use crate::Delivery;
 use crate::channel_set::ChannelSet;
 
 /// Copies bytes into memory that is shared with others'.
@@ -23,10 +26,33 @@ pub(crate) fn cost(len: usize) -> usize {
     len + MESSAGE_CREDIT as usize
 }
 
+/// What of an unreliable channel waits.
+#[derive(Debug)]
+enum Waiting {
+    /// Its bytes are in [`SmallMessages`].
+    Small {
+        channel: u8,
+        content: FragmentFlags,
+        len: u16,
+    },
+    Owned(Incoming),
+}
+
+impl Waiting {
+    fn cost(&self) -> usize {
+        match self {
+            Waiting::Small { len, .. } => cost(usize::from(*len)),
+            Waiting::Owned(Incoming::Message(delivery)) => cost(delivery.data.len()),
+            Waiting::Owned(Incoming::Finished { .. } | Incoming::Reset { .. }) => 0,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     reliable: VecDeque<(u64, Incoming)>,
-    loose: VecDeque<(u64, Incoming)>,
+    loose: VecDeque<(u64, Waiting)>,
+    small: SmallMessages,
     /// Reliable channels that are paused, and what of them came up for delivery since.
     paused: ChannelSet,
     aside: BTreeMap<u8, VecDeque<Incoming>>,
@@ -43,10 +69,36 @@ impl Deliveries {
         self.reliable.push_back((self.count, incoming));
     }
 
-    pub(crate) fn push_loose(&mut self, incoming: Incoming) {
+    pub(crate) fn push_loose(&mut self, delivery: Delivery) {
+        self.wait(Waiting::Owned(Incoming::Message(delivery)));
+    }
+
+    /// The same for a message that lies in the datagram it came in.
+    #[inline]
+    pub(crate) fn take_loose(
+        &mut self,
+        channel: u8,
+        content: FragmentFlags,
+        payload: &[u8],
+        keep: &mut Keep<'_>,
+    ) {
+        match u16::try_from(payload.len()) {
+            Ok(len) if payload.len() <= SmallMessages::LONGEST => {
+                self.small.push(payload);
+                self.wait(Waiting::Small { channel, content, len });
+            }
+            _ => {
+                let data = self.keep(payload, keep);
+                self.push_loose(Delivery { channel, content, data });
+            }
+        }
+    }
+
+    #[inline]
+    fn wait(&mut self, waiting: Waiting) {
         self.count += 1;
-        self.loose_held += len(&incoming);
-        self.loose.push_back((self.count, incoming));
+        self.loose_held += waiting.cost();
+        self.loose.push_back((self.count, waiting));
     }
 
     /// Stops or resumes delivering what is on a reliable channel.
@@ -69,16 +121,11 @@ impl Deliveries {
         }
     }
 
-    /// The oldest that is not on a paused channel; and whether it is reliable.
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<(Incoming, bool)> {
+    /// Whether the oldest that is not on a paused channel is of a reliable one.
+    fn reliable_is_next(&mut self) -> bool {
         if self.reliable.is_empty() {
-            return self.pop_loose().map(|incoming| (incoming, false));
+            return false;
         }
-        self.pop_either()
-    }
-
-    fn pop_either(&mut self) -> Option<(Incoming, bool)> {
         while let Some((_, front)) = self.reliable.front() {
             let channel = front.channel();
             if !self.paused.contains(channel) {
@@ -87,23 +134,59 @@ impl Deliveries {
             let aside = self.reliable.pop_front().map(|(_, incoming)| incoming);
             self.aside.entry(channel).or_default().extend(aside);
         }
-        let reliable = match (self.reliable.front(), self.loose.front()) {
+        match (self.reliable.front(), self.loose.front()) {
             (Some((a, _)), Some((b, _))) => a < b,
             (Some(_), None) => true,
             (None, _) => false,
-        };
-        if reliable {
-            return self.reliable.pop_front().map(|(_, incoming)| (incoming, true));
         }
-        self.pop_loose().map(|incoming| (incoming, false))
     }
 
-    /// The oldest unreliable one.
+    /// The oldest that is not on a paused channel; and whether it is reliable.
+    pub(crate) fn pop(&mut self) -> Option<(Incoming, bool)> {
+        if self.reliable_is_next() {
+            return self.reliable.pop_front().map(|(_, incoming)| (incoming, true));
+        }
+        let incoming = match self.pop_waiting()? {
+            Waiting::Owned(incoming) => incoming,
+            Waiting::Small { channel, content, len } => {
+                let Self { small, copies, .. } = self;
+                let data = small.pop(len.into(), |message| copy(copies, message))?;
+                Incoming::Message(Delivery { channel, content, data })
+            }
+        };
+        Some((incoming, false))
+    }
+
+    /// As [`pop`](Self::pop), with the bytes of a short message copied to `into` in place of an owner of its own.
     #[inline]
-    pub(crate) fn pop_loose(&mut self) -> Option<Incoming> {
-        let (_, incoming) = self.loose.pop_front()?;
-        self.loose_held -= len(&incoming);
-        Some(incoming)
+    pub(crate) fn pop_into(&mut self, into: &mut Vec<u8>) -> Option<(Polled, bool)> {
+        if self.reliable_is_next() {
+            return self.reliable.pop_front().map(|(_, incoming)| (Polled::Owned(incoming), true));
+        }
+        let polled = match self.pop_waiting()? {
+            Waiting::Owned(incoming) => Polled::Owned(incoming),
+            Waiting::Small { channel, content, len } => {
+                into.clear();
+                self.small.pop(len.into(), |message| into.extend_from_slice(message))?;
+                Polled::Copied { channel, content }
+            }
+        };
+        Some((polled, false))
+    }
+
+    /// Drops the oldest unreliable one. Gives whether there was one.
+    pub(crate) fn drop_loose(&mut self) -> bool {
+        match self.pop_waiting() {
+            Some(Waiting::Small { len, .. }) => self.small.pop(len.into(), |_| ()).is_some(),
+            waiting => waiting.is_some(),
+        }
+    }
+
+    #[inline]
+    fn pop_waiting(&mut self) -> Option<Waiting> {
+        let (_, waiting) = self.loose.pop_front()?;
+        self.loose_held -= waiting.cost();
+        Some(waiting)
     }
 
     pub(crate) fn loose_held(&self) -> usize {
@@ -119,23 +202,92 @@ impl Deliveries {
         if self.reliable.len() + self.loose.len() + aside < MAX_PINNED {
             return shared(payload);
         }
-        if self.copies.capacity() < payload.len() {
-            self.copies.reserve(payload.len().max(CHUNK));
-        }
-        self.copies.extend_from_slice(payload);
-        self.copies.split().freeze()
+        copy(&mut self.copies, payload)
     }
 
     pub(crate) fn trim(&mut self) {
         self.copies = BytesMut::new();
         self.reliable.shrink_to_fit();
         self.loose.shrink_to_fit();
+        self.small.trim();
     }
 }
 
-fn len(incoming: &Incoming) -> usize {
-    match incoming {
-        Incoming::Message(delivery) => cost(delivery.data.len()),
-        Incoming::Finished { .. } | Incoming::Reset { .. } => 0,
+/// A copy in the connection's own memory.
+fn copy(copies: &mut BytesMut, message: &[u8]) -> Bytes {
+    if copies.capacity() < message.len() {
+        copies.reserve(message.len().max(CHUNK));
+    }
+    copies.extend_from_slice(message);
+    copies.split().freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Reliable(u8),
+        Loose(usize),
+        Joined(usize),
+        Pause(u8, bool),
+        Drop,
+        Take,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let len = prop_oneof![0usize..300, Just(SmallMessages::LONGEST), Just(SmallMessages::LONGEST + 1)];
+        prop_oneof![
+            1 => (0u8..3).prop_map(Step::Reliable),
+            4 => len.clone().prop_map(Step::Loose),
+            1 => len.prop_map(Step::Joined),
+            1 => (0u8..3, any::<bool>()).prop_map(|(channel, paused)| Step::Pause(channel, paused)),
+            1 => Just(Step::Drop),
+            4 => Just(Step::Take),
+        ]
+    }
+
+    fn play(deliveries: &mut Deliveries, number: usize, step: &Step) {
+        let content = FragmentFlags::from_bits(number as u8 & 3);
+        let delivery = |channel, len| Delivery { channel, content, data: vec![number as u8; len].into() };
+        match *step {
+            Step::Reliable(channel) => deliveries.push_reliable(Incoming::Message(delivery(channel, 10))),
+            Step::Loose(len) => {
+                let keep = &mut |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+                deliveries.take_loose(7, content, &vec![number as u8; len], keep);
+            }
+            Step::Joined(len) => deliveries.push_loose(delivery(7, len)),
+            Step::Pause(channel, paused) => deliveries.pause(channel, paused),
+            Step::Drop => drop(deliveries.drop_loose()),
+            Step::Take => {}
+        }
+    }
+
+    proptest! {
+        /// Whoever has short messages copied is told the same, in the same order, as who asks for owners; and nothing is held
+        /// for what was taken.
+        #[test]
+        fn copied_and_owned_deliveries_are_the_same(steps in prop::collection::vec(step(), 1..400)) {
+            let (mut owned, mut copied, mut into) = (Deliveries::default(), Deliveries::default(), Vec::new());
+            for (number, step) in steps.iter().enumerate() {
+                play(&mut owned, number, step);
+                play(&mut copied, number, step);
+                if matches!(step, Step::Take) {
+                    let other = copied.pop_into(&mut into).map(|(polled, reliable)| match polled {
+                        Polled::Owned(incoming) => (incoming, reliable),
+                        Polled::Copied { channel, content } => {
+                            (Incoming::Message(Delivery { channel, content, data: into.clone().into() }), reliable)
+                        }
+                    });
+                    prop_assert_eq!(owned.pop(), other);
+                }
+                prop_assert_eq!(owned.loose_held(), copied.loose_held());
+            }
+            while copied.drop_loose() {}
+            prop_assert_eq!((copied.loose_held(), copied.loose.len()), (0, 0));
+        }
     }
 }

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use fastwire_wire::FragmentFlags;
 use fastwire_wire::extended::Data;
 
-use super::Incoming;
 use super::deliveries::{Deliveries, Keep};
 use super::number::expand;
 use super::partial::Partial;
@@ -85,22 +84,20 @@ impl Loose {
             return Ok(Taken::Stale);
         }
         let total = data.piece.map_or(payload.len() as u32, |piece| piece.total);
-        let whole = if payload.len() as u32 == total {
-            Some((data.content, out.keep(payload, keep)))
-        } else {
-            self.join(known, data, number, total, now)?
-        };
-        if let Some((content, data)) = whole {
-            if sequenced {
-                inbox.newest = number;
-                inbox.quality.stale += self.drop_before(channel, number);
-            }
-            let content = FragmentFlags::from_bits(content);
-            out.push_loose(Incoming::Message(Delivery { channel, content, data }));
+        let is_whole = payload.len() as u32 == total;
+        let joined = if is_whole { None } else { self.join(known, data, number, total, now)? };
+        if sequenced && (is_whole || joined.is_some()) {
+            inbox.newest = number;
+            inbox.quality.stale += self.drop_before(channel, number);
+        }
+        if is_whole {
+            out.take_loose(channel, FragmentFlags::from_bits(data.content), payload, keep);
+        } else if let Some((content, data)) = joined {
+            out.push_loose(Delivery { channel, content: FragmentFlags::from_bits(content), data });
         }
         let mut dropped = 0;
         while self.held + out.loose_held() > budget || self.partials.len() > MAX_PARTIALS {
-            if !self.drop_oldest() && out.pop_loose().is_none() {
+            if !self.drop_oldest() && !out.drop_loose() {
                 break;
             }
             dropped += 1;

@@ -21,6 +21,7 @@ mod receiving;
 mod schedule;
 mod sending;
 mod shares;
+mod small;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 
 pub use deliveries::Keep;
 pub use held::SMALL_MESSAGE;
-pub use types::{ControlFrame, Fate, Incoming, PeerLimits, Undelivered, Written};
+pub use types::{ControlFrame, Fate, Incoming, PeerLimits, Polled, Undelivered, Written};
 
 use crate::asks::Asks;
 use crate::channel_set::ChannelSet;

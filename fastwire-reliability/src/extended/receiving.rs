@@ -8,7 +8,7 @@ use fastwire_wire::extended::Data;
 use super::deliveries::Keep;
 use super::inbox::{Inbox, Taken};
 use super::loose::{self, LooseInbox};
-use super::{CREDIT_DELAY, ExtendedChannels, Incoming};
+use super::{CREDIT_DELAY, ExtendedChannels, Incoming, Polled};
 use crate::{DeliveryMode, Violation};
 
 impl ExtendedChannels {
@@ -105,7 +105,6 @@ impl ExtendedChannels {
     }
 
     /// The next thing the peer sent. Taking it raises the peer's credit.
-    #[inline]
     pub fn poll_delivery(&mut self) -> Option<Incoming> {
         let (incoming, reliable) = self.deliveries.pop()?;
         self.stats.delivered += u64::from(matches!(incoming, Incoming::Message(_)));
@@ -114,6 +113,19 @@ impl ExtendedChannels {
         }
         self.took_reliable(&incoming);
         Some(incoming)
+    }
+
+    /// As [`poll_delivery`](Self::poll_delivery), for who needs no owner of the bytes: a short message of an unreliable channel
+    /// is copied to `into`, in place of what is there.
+    #[inline]
+    pub fn poll_delivery_into(&mut self, into: &mut Vec<u8>) -> Option<Polled> {
+        let (polled, reliable) = self.deliveries.pop_into(into)?;
+        self.stats.delivered +=
+            u64::from(!matches!(polled, Polled::Owned(Incoming::Finished { .. } | Incoming::Reset { .. })));
+        if let (true, Polled::Owned(incoming)) = (reliable, &polled) {
+            self.took_reliable(incoming);
+        }
+        Some(polled)
     }
 
     /// A reliable channel's message or end was taken.

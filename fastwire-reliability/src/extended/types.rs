@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fastwire_wire::FragmentFlags;
+
 use crate::Delivery;
 
 /// What one side accepts, as its parameters announce it (PROTOCOL B2).
@@ -74,6 +76,20 @@ impl Incoming {
             Self::Finished { channel } | Self::Reset { channel, .. } => *channel,
         }
     }
+}
+
+/// What [`poll_delivery_into`](super::ExtendedChannels::poll_delivery_into) gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Polled {
+    /// A message whose bytes were copied to where the caller said.
+    Copied {
+        /// The channel.
+        channel: u8,
+        /// How its bytes are to be read.
+        content: FragmentFlags,
+    },
+    /// Anything else, in memory of its own.
+    Owned(Incoming),
 }
 
 /// What [`write_frames`](super::ExtendedChannels::write_frames) put into a packet.

@@ -8,12 +8,21 @@ use fastwire_compress::{Compressor, Encoding, MAX_DECOMPRESSED_SIZE};
 use fastwire_congestion::CongestionController;
 use fastwire_crypto::Cipher;
 use fastwire_reliability::Delivery;
-use fastwire_reliability::extended::Incoming;
+use fastwire_reliability::extended::{Incoming, Polled};
 use fastwire_wire::FragmentFlags;
 
 use super::Endpoint;
 use super::connection::Connection;
 use crate::{ConnectionId, Event, Receipt, ReceiptId};
+
+/// What [`Endpoint::poll_told`] gave.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A message, whose bytes were copied to where the caller said.
+    Copied { connection: ConnectionId, channel: u8 },
+    /// Anything else.
+    Event(Event),
+}
 
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     pub(super) fn mark_deliverable(&mut self, id: ConnectionId) {
@@ -26,9 +35,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         }
     }
 
+    /// The next thing that a connection delivers. The bytes of a short message may be copied to `into`, if there is such.
     #[inline]
-    pub(super) fn next_message(&mut self, id: ConnectionId) -> Option<Event> {
-        let now = self.clock.now();
+    pub(super) fn next_delivery(&mut self, id: ConnectionId, into: Option<&mut Vec<u8>>) -> Option<Told> {
+        let (now, mut into) = (self.clock.now(), into);
         loop {
             let connection =
                 self.connections.get_mut(id).filter(|connection| !connection.common.is_paused)?;
@@ -36,7 +46,26 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                 self.reschedule(id);
                 return None;
             }
-            let incoming = connection.poll_delivery()?;
+            let incoming = match into.as_deref_mut() {
+                None => connection.poll_delivery()?,
+                Some(into) => match connection.poll_delivery_into(into)? {
+                    Polled::Owned(incoming) => incoming,
+                    Polled::Copied { channel, content } => {
+                        connection.common.intake.on_delivered(into.len());
+                        if !content.contains(FragmentFlags::COMPRESSED) {
+                            connection.on_delivered(channel, into.len(), now);
+                            return Some(Told::Copied { connection: id, channel });
+                        }
+                        let data = Bytes::copy_from_slice(into);
+                        let event = self.expand(id, Delivery { channel, content, data });
+                        self.account(id);
+                        match event {
+                            Some(event) => return Some(Told::Event(event)),
+                            None => continue,
+                        }
+                    }
+                },
+            };
             if let Incoming::Message(delivery) = &incoming {
                 connection.common.intake.on_delivered(delivery.data.len());
             }
@@ -45,13 +74,13 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                     if !content.contains(FragmentFlags::COMPRESSED) =>
                 {
                     connection.on_delivered(channel, data.len(), now);
-                    return Some(Event::Message { connection: id, channel, data });
+                    return Some(Told::Event(Event::Message { connection: id, channel, data }));
                 }
                 incoming => {
                     let event = self.event_of(id, incoming);
                     self.account(id);
-                    if event.is_some() {
-                        return event;
+                    if let Some(event) = event {
+                        return Some(Told::Event(event));
                     }
                 }
             }

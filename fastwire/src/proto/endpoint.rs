@@ -16,6 +16,7 @@ use super::admission::Admission;
 use super::clock::Clock;
 use super::connection::{Change, Connection, Env};
 use super::deadlines::Deadlines;
+use super::delivery::Told;
 use super::ended::{Ended, Graveyard};
 use super::entropy::Entropy;
 use super::handshake::client::{HandshakeDatagram, SocketRequest};
@@ -209,14 +210,30 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// address, figures and user data can still be asked for.
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        match self.poll(None)? {
+            Told::Event(event) => Some(event),
+            // asked for by who says where to
+            Told::Copied { .. } => None,
+        }
+    }
+
+    /// As [`poll_event`](Self::poll_event), for who needs no owner of a message's bytes: those of a short one may be copied to
+    /// `into`, in place of what is there.
+    #[inline]
+    pub(crate) fn poll_told(&mut self, into: &mut Vec<u8>) -> Option<Told> {
+        self.poll(Some(into))
+    }
+
+    #[inline]
+    fn poll(&mut self, mut into: Option<&mut Vec<u8>>) -> Option<Told> {
         self.ended.bury();
         loop {
             if !self.events.is_empty() {
-                return self.next_told();
+                return self.next_told().map(Told::Event);
             }
             let id = *self.deliverable.front()?;
-            match self.next_message(id) {
-                Some(message) => return Some(message),
+            match self.next_delivery(id, into.as_deref_mut()) {
+                Some(told) => return Some(told),
                 None => {
                     self.deliverable.pop_front();
                     self.account(id);

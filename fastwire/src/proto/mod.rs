@@ -58,6 +58,7 @@ pub(crate) use self::admission::AcceptHook;
 pub use self::admission::Arriving;
 pub use self::commands::RebindError;
 pub use self::connection::ServerTime;
+pub(crate) use self::delivery::Told;
 pub use self::endpoint::{Endpoint, Parts};
 pub(crate) use self::endpoint::{identity_from, seed_of_shard};
 pub use self::handshake::client::SocketRequest;

@@ -107,11 +107,10 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Client<T, 
             dispatch(handler, &mut self.pump, &event);
         }
         let newest = &mut self.connection;
-        self.pump.tick_telling(now, |pump, event| {
+        self.pump.tick_showing(now, handler, |event| {
             if let Event::Connected { connection } = event {
-                *newest = Some(connection);
+                *newest = Some(*connection);
             }
-            dispatch(handler, pump, &event);
         });
     }
 

@@ -15,6 +15,7 @@ use crate::Profile;
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
+use crate::proto::Told;
 use crate::proto::{Endpoint, Route, SocketRequest};
 use crate::transport::{ChunkPool, RecvBatch, Transmit, Transport};
 use crate::{ConnectionId, Event, MessageFate, Payload, Receipt, ReceiptId, SendError, SendOptions};
@@ -44,6 +45,8 @@ where
     pub(crate) now: Instant,
     pub(crate) pool: ChunkPool,
     pub(crate) hub: Arc<Hub>,
+    /// Where the short message lies that a handler is told of.
+    pub(super) small: Vec<u8>,
     /// What is to be told before anything else.
     last_words: VecDeque<Event>,
     /// Connections whose send queue could not take all that handles had queued.
@@ -80,6 +83,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
             now,
             pool: ChunkPool::new(),
             hub,
+            small: Vec::new(),
             last_words: VecDeque::new(),
             backlog: Backlog::default(),
             report: Report::default(),
@@ -169,6 +173,20 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         match event {
             Event::Message { .. } => Some(event),
             event => self.note(event),
+        }
+    }
+
+    /// As [`poll_event`](Self::poll_event); the bytes of a short message may be copied to `into`.
+    #[inline]
+    pub(super) fn poll_told(&mut self, into: &mut Vec<u8>) -> Option<Told> {
+        if !self.last_words.is_empty() {
+            return self.last_words.pop_front().map(Told::Event);
+        }
+        match self.endpoint.poll_told(into)? {
+            Told::Event(event) if !matches!(event, Event::Message { .. }) => {
+                self.note(event).map(Told::Event)
+            }
+            told => Some(told),
         }
     }
 

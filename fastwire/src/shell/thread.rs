@@ -248,7 +248,7 @@ fn run<T, C, Z, G, H>(
     }
     loop {
         let now = Instant::now();
-        match pump.wake(now, &mut cadence, |pump, event| dispatch(handler, pump, &event)) {
+        match pump.wake(now, &mut cadence, handler) {
             Next::Again => {}
             Next::Stop => return,
             Next::Sleep(timeout) => {

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::handler::{Handler, dispatch};
 use super::link::{Command, Pending};
-use super::peer::{Ending, Host};
+use super::peer::{Ending, Host, Peer};
 use super::pump::Pump;
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::Cipher;
+use crate::proto::Told;
 use crate::transport::{Readiness, Transport};
 use crate::{ConnectionId, Event};
 
@@ -88,21 +89,26 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     /// A whole turn with callbacks. Events are told batch by batch, so that what one batch brought need not
     /// wait in the receive budget for the next.
     pub(super) fn tick<H: Handler + ?Sized>(&mut self, now: Instant, handler: &mut H) {
-        self.tick_telling(now, |pump, event| dispatch(handler, pump, &event));
+        self.tick_showing(now, handler, |_| {});
     }
 
-    /// The same for whoever looks at events before a handler does.
-    pub(super) fn tick_telling(&mut self, now: Instant, mut tell: impl FnMut(&mut Self, Event)) {
+    /// The same for whoever looks at events before the handler does.
+    pub(super) fn tick_showing<H: Handler + ?Sized>(
+        &mut self,
+        now: Instant,
+        handler: &mut H,
+        mut show: impl FnMut(&Event),
+    ) {
         self.set_greedy(true);
         for _ in 0..MAX_BATCHES {
             let received = self.receive(now);
-            self.deliver_all(&mut tell);
+            self.tell_all(handler, &mut show);
             if received == 0 || self.is_drained() {
                 break;
             }
         }
         self.handle_timeout(now);
-        self.deliver_all(&mut tell);
+        self.tell_all(handler, &mut show);
         self.flush_all(now);
     }
 
@@ -126,29 +132,29 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     }
 
     /// What a thread does each time it wakes up. Whatever has arrived is told and answered within.
-    pub(super) fn wake(
+    pub(super) fn wake<H: Handler + ?Sized>(
         &mut self,
         now: Instant,
         cadence: &mut Cadence,
-        deliver: impl FnMut(&mut Self, Event),
+        handler: &mut H,
     ) -> Next {
-        let taken = self.take_in(now, deliver);
+        let taken = self.take_in(now, |pump| pump.tell_all(handler, &mut |_| {}));
         self.give_out(now, cadence, taken)
     }
 
-    /// First half of a wake: takes what has arrived and tells it.
-    pub(super) fn take_in(&mut self, now: Instant, mut deliver: impl FnMut(&mut Self, Event)) -> Taken {
+    /// First half of a wake: takes what has arrived and has it told by `tell`, which says whether there was anything.
+    pub(super) fn take_in(&mut self, now: Instant, mut tell: impl FnMut(&mut Self) -> bool) -> Taken {
         let mut taken = Taken::default();
         for _ in 0..WAKE_BATCHES {
             taken.received += self.receive(now);
-            taken.told |= self.deliver_all(&mut deliver);
+            taken.told |= tell(self);
             if !self.is_full() {
                 break;
             }
         }
         taken.more = self.is_full();
         self.handle_timeout(now);
-        taken.told |= self.deliver_all(&mut deliver);
+        taken.told |= tell(self);
         taken
     }
 
@@ -181,14 +187,23 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
         Next::Sleep(self.sleep(now).into_iter().chain(until).min())
     }
 
-    /// Gives whether there was anything to tell.
-    fn deliver_all(&mut self, deliver: &mut impl FnMut(&mut Self, Event)) -> bool {
-        let mut told = false;
-        while let Some(event) = self.poll_event() {
-            told = true;
-            deliver(self, event);
+    /// Tells a handler all there is to tell; `show` sees each event but messages before. Gives whether there was any.
+    fn tell_all<H: Handler + ?Sized>(&mut self, handler: &mut H, show: &mut impl FnMut(&Event)) -> bool {
+        let (mut small, mut any) = (std::mem::take(&mut self.small), false);
+        while let Some(told) = self.poll_told(&mut small) {
+            any = true;
+            match told {
+                Told::Copied { connection, channel } => {
+                    handler.on_message(&mut Peer::new(connection, self), &small, channel);
+                }
+                Told::Event(event) => {
+                    show(&event);
+                    dispatch(handler, self, &event);
+                }
+            }
         }
-        told
+        self.small = small;
+        any
     }
 
     /// Turns newcomers away and closes every connection gracefully.

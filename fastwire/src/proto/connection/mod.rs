@@ -29,7 +29,7 @@ use bytes::{Bytes, BytesMut};
 use fastwire_compress::Method;
 use fastwire_congestion::{CongestionController, FirstRepeat};
 use fastwire_crypto::{Cipher, CipherSuite, KeyError, prefetch};
-use fastwire_reliability::extended::{Incoming, Undelivered};
+use fastwire_reliability::extended::{Incoming, Polled, Undelivered};
 use fastwire_reliability::{
     ChannelsConfig, ChannelsStats, PushError, ReceiveQuality, RecoveryProfile, Rtt, Terms,
 };
@@ -402,6 +402,18 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
         }
     }
 
+    /// The same for who needs no owner of the bytes: those of a short message may be copied to `into`.
+    #[inline]
+    pub(crate) fn poll_delivery_into(&mut self, into: &mut Vec<u8>) -> Option<Polled> {
+        match &mut self.profile {
+            Profile::Base(base) => {
+                base.channels.poll_delivery().map(|delivery| Polled::Owned(Incoming::Message(delivery)))
+            }
+            Profile::Extended(extended) => extended.channels.poll_delivery_into(into),
+        }
+    }
+
+    #[inline]
     pub(crate) fn on_delivered(&mut self, channel: u8, bytes: usize, now: Instant) {
         self.common.counters.messages_received += 1;
         self.common.observe(now, || Observed::MessageDelivered { channel, bytes });

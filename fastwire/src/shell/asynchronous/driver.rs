@@ -177,7 +177,7 @@ async fn drive<T, C, Z, G>(
     loop {
         // tokio's clock, so that a paused one drives the endpoint too.
         let now = Instant::now();
-        let taken = pump.take_in(now.into_std(), |pump, event| postman.deliver(pump, event));
+        let taken = pump.take_in(now.into_std(), |pump| postman.deliver_all(pump));
         if taken.told {
             // Who was told something may answer at once: then the acknowledgement travels with the answer.
             give_way().await;
@@ -231,6 +231,22 @@ impl Postman {
             self.last = self.hub.find(connection);
         }
         self.last.as_ref()
+    }
+
+    /// Gives whether there was anything.
+    fn deliver_all<T, C, Z, G>(&mut self, pump: &mut Pump<T, C, Z, G>) -> bool
+    where
+        T: AsyncReadiness,
+        C: Cipher,
+        Z: Compressor,
+        G: CongestionController,
+    {
+        let mut any = false;
+        while let Some(event) = pump.poll_event() {
+            any = true;
+            self.deliver(pump, event);
+        }
+        any
     }
 
     fn deliver<T, C, Z, G>(&mut self, pump: &mut Pump<T, C, Z, G>, event: Event)
