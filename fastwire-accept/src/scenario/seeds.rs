@@ -5,11 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::check::{Outcome, Profile, Run};
 
 /// After so many failures the rest would only repeat them.
 const ENOUGH_FAILURES: usize = 40;
+/// How often a long run says how far it is.
+const SHOWN_EVERY: Duration = Duration::from_secs(10);
 /// How many are shown.
 const SHOWN_FAILURES: usize = 8;
 
@@ -41,6 +44,7 @@ pub(crate) fn run_seeds<T: Default + AddAssign + Send>(
 ) -> Seeds<T> {
     let (first, last) = run.seed.map_or((*seeds.start(), *seeds.end()), |seed| (seed, seed));
     let next = AtomicU64::new(first);
+    let shown = Mutex::new(Instant::now());
     let all = Mutex::new(Seeds { profile: run.profile, count: 0, failures: Vec::new(), total: T::default() });
     let work = || {
         loop {
@@ -55,6 +59,13 @@ pub(crate) fn run_seeds<T: Default + AddAssign + Send>(
             match result {
                 Ok(tally) => all.total += tally,
                 Err(reason) => all.failures.push(Failure { seed, reason }),
+            }
+            let (count, failures) = (all.count, all.failures.len());
+            if let Ok(mut shown) = shown.lock()
+                && shown.elapsed() >= SHOWN_EVERY
+            {
+                *shown = Instant::now();
+                eprintln!("{count} of {} seeds, {failures} failures so far", last - first + 1);
             }
             if all.failures.len() >= ENOUGH_FAILURES {
                 next.store(u64::MAX, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastwire::reliability::DeliveryMode;
 use fastwire::sim::Ledger;
 use fastwire::{Event, SendError, SendOptions};
@@ -32,6 +33,8 @@ struct Lane {
     channel: u8,
     ledger: Ledger,
     waiting: VecDeque<u32>,
+    /// The message that found no room: making a long one anew at each try takes longer than sending it.
+    refused: Option<Bytes>,
 }
 
 /// Traffic under way.
@@ -60,6 +63,7 @@ impl Traffic {
                     channel: channel as u8,
                     ledger: Ledger::new(mode, u64::from(up) << 32 | channel as u64),
                     waiting: lengths.iter().copied().collect(),
+                    refused: None,
                 },
             )
         });
@@ -139,14 +143,17 @@ impl Traffic {
                 let follows = duo.extended || lane.channel < 2;
                 let asks = follows && lane.ledger.sent() % ASK_EVERY == 0;
                 let options = if asks { SendOptions::new().receipt() } else { SendOptions::new() };
-                let message = lane.ledger.message(len as usize);
-                match duo.world.send_with(node, id, message, lane.channel, options) {
+                let message = lane.refused.take().unwrap_or_else(|| lane.ledger.message(len as usize).into());
+                match duo.world.send_with(node, id, message.clone(), lane.channel, options) {
                     Ok(receipt) => {
                         lane.ledger.on_sent(len as usize);
                         receipt.into_iter().for_each(|id| lane.ledger.on_asked(id));
                     }
                     // Large messages have to wait until the peer is known to be one of ours.
-                    Err(SendError::QueueFull(_) | SendError::MessageTooLarge { .. }) => break,
+                    Err(SendError::QueueFull(_) | SendError::MessageTooLarge { .. }) => {
+                        lane.refused = Some(message);
+                        break;
+                    }
                     Err(error) => return Err(format!("channel {}: {error}", lane.channel)),
                 }
                 lane.waiting.pop_front();
@@ -195,7 +202,7 @@ impl Traffic {
         let incomplete =
             self.lanes.iter().filter(|lane| !lane.waiting.is_empty() || !lane.ledger.is_complete());
         let lines = incomplete.map(|lane| {
-            let Lane { up, channel, ledger, waiting } = lane;
+            let Lane { up, channel, ledger, waiting, .. } = lane;
             let way = if *up { "up" } else { "down" };
             format!(
                 "channel {channel} {way} {} of {} (+{})",
