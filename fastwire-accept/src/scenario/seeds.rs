@@ -58,7 +58,11 @@ pub(crate) fn run_seeds<T: Default + AddAssign + Send>(
             all.count += 1;
             match result {
                 Ok(tally) => all.total += tally,
-                Err(reason) => all.failures.push(Failure { seed, reason }),
+                Err(reason) => {
+                    // a run that is broken off should not have been in vain
+                    eprintln!("seed {seed} failed: {reason}");
+                    all.failures.push(Failure { seed, reason });
+                }
             }
             let (count, failures) = (all.count, all.failures.len());
             if let Ok(mut shown) = shown.lock()
