@@ -84,12 +84,14 @@ bit_set! {
 }
 
 bit_set! {
-    /// Last byte of a fragment header: how the whole message was compressed (PROTOCOL A7).
+    /// Last byte of a fragment header (PROTOCOL A7) and content flags of a DATA frame (B5): how the whole message travels.
     FragmentFlags {
         /// The message is compressed.
         COMPRESSED = 0x01,
         /// The algorithm is zstd; without this bit LZ4.
         ZSTD = 0x02,
+        /// Extended profile only: a [`Stamp`](crate::extended::Stamp) stands before the message's bytes.
+        STAMPED = 0x04,
     }
 }
 

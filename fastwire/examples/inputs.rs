@@ -1,5 +1,5 @@
 //! A player's inputs over a bad line: small reliable messages with copies in advance, and shots that are of no use after 150 ms and
-//! whose sender wants to know what became of them.
+//! whose sender wants to know what became of them, and whose receiver how old they are.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use fastwire::sim::{LinkConfig, Loss};
 use fastwire::transport::{LossyTransport, UdpConfig, UdpTransport};
 use fastwire::{
     ChannelConfig, Client, ClientConfig, ConnectionState, Handler, MessageFate, Peer, Receipt, Redundancy,
-    SendOptions, Server,
+    SendOptions, Server, ServerConfig,
 };
 
 const FRAME: Duration = Duration::from_millis(16);
@@ -23,7 +23,10 @@ struct Game {
 }
 
 impl Handler for Game {
-    fn on_message(&mut self, _: &mut Peer<'_>, input: &[u8], channel: u8) {
+    fn on_message(&mut self, peer: &mut Peer<'_>, input: &[u8], channel: u8) {
+        if let (SHOT, Some(time)) = (channel, peer.message_time()) {
+            println!("a shot, fired {:.1?} ago, ± {:.1?}", time.age, time.error);
+        }
         let Some((number, _)) = input.split_first_chunk().filter(|_| channel == INPUT) else { return };
         let sent = FRAME * u32::from_be_bytes(*number);
         self.late.push(self.start.elapsed().saturating_sub(sent));
@@ -53,13 +56,16 @@ impl Handler for Player {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut server = Server::bind("127.0.0.1:0")?;
+    let mut config = ServerConfig::default();
+    config.clock_sync = true;
+    let mut server = Server::builder().config(config).bind("127.0.0.1:0")?;
     let line = LinkConfig::new().latency(Duration::from_millis(25)).loss(Loss::Bernoulli { rate: 0.05 });
     let udp = UdpTransport::bind_with("127.0.0.1:0", UdpConfig::new())?;
     let mut input = ChannelConfig::default();
     input.priority = 1;
     input.redundancy = Some(Redundancy::copies(1));
     let mut config = ClientConfig::default();
+    config.clock_sync = true;
     config.channel_configs.insert(INPUT, input);
     let mut client =
         Client::builder().config(config).build(LossyTransport::new(udp, line.clone(), line, 7)?)?;
@@ -71,7 +77,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let (mut game, mut player) = (Game { start: Instant::now(), late: Vec::new() }, Player::default());
-    let shot = SendOptions::new().receipt().expires_after(Duration::from_millis(150));
+    let shot = SendOptions::new().receipt().stamped().expires_after(Duration::from_millis(150));
     let (mut frame, mut shots) = (0, 0);
     while game.late.len() < FRAMES as usize || player.hit + player.gone < shots {
         if frame < FRAMES && game.start.elapsed() >= FRAME * frame {

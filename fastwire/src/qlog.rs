@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fastwire_wire::extended::{Ack, Data, Frame, Frames};
-use fastwire_wire::{ControlType, FragmentHeader, PacketFlags, PacketHeader};
+use fastwire_wire::{ControlType, FragmentFlags, FragmentHeader, PacketFlags, PacketHeader};
 use serde_json::{Value, json};
 
 use crate::identity::push_hex;
@@ -321,8 +321,11 @@ fn message(data: &Data<'_>) -> Value {
         frame["offset"] = json!(piece.offset);
         frame["total"] = json!(piece.total);
     }
-    if data.content != 0 {
-        frame["compressed"] = json!(true);
+    let content = FragmentFlags::from_bits(data.content);
+    for (flag, name) in [(FragmentFlags::COMPRESSED, "compressed"), (FragmentFlags::STAMPED, "stamped")] {
+        if content.contains(flag) {
+            frame[name] = json!(true);
+        }
     }
     frame
 }

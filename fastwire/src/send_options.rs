@@ -20,6 +20,7 @@ pub struct SendOptions {
     pub(crate) receipt: bool,
     pub(crate) expires_after: Option<Duration>,
     pub(crate) uncompressed: bool,
+    pub(crate) stamped: bool,
     /// The name of the receipt, where a handle has given it already.
     pub(crate) id: Option<ReceiptId>,
 }
@@ -27,7 +28,7 @@ pub struct SendOptions {
 impl SendOptions {
     /// Nothing special.
     pub const fn new() -> Self {
-        Self { receipt: false, expires_after: None, uncompressed: false, id: None }
+        Self { receipt: false, expires_after: None, uncompressed: false, stamped: false, id: None }
     }
 
     /// Asks to be told what becomes of the message: one [`Receipt`], once, before the connection's `Disconnected`. On
@@ -51,6 +52,16 @@ impl SendOptions {
     #[must_use]
     pub const fn uncompressed(mut self) -> Self {
         self.uncompressed = true;
+        self
+    }
+
+    /// Tells the receiver when the message was sent, by the server's clock: it costs 7 bytes, and the receiver asks for the
+    /// [`MessageTime`](crate::proto::MessageTime). In the extended profile with `clock_sync` on both sides; a message for which
+    /// there is no time that both know, as before a client has first heard what time it is, goes without. The time is
+    /// that of the call, or of the turn in which the endpoint takes what handles have queued.
+    #[must_use]
+    pub const fn stamped(mut self) -> Self {
+        self.stamped = true;
         self
     }
 }

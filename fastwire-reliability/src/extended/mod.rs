@@ -42,6 +42,7 @@ use crate::{
     RecoveryProfile, Rtt,
 };
 use deliveries::Deliveries;
+use fastwire_wire::FragmentFlags;
 use inbox::Inbox;
 use loose::{Loose, LooseInbox};
 use outbox::Outbox;
@@ -143,6 +144,8 @@ pub struct ExtendedChannels {
     redundant: ChannelSet,
     /// Nothing but acknowledgements, control and probes leaves.
     held: bool,
+    /// Content flags that the peer may set.
+    content: FragmentFlags,
     asks: Asks,
     controls: VecDeque<(ControlFrame, Fate)>,
     owed: AckOwed,
@@ -194,6 +197,7 @@ impl ExtendedChannels {
             shares: Shares::of(&layout, config),
             redundant: redundant(&layout, config),
             held: false,
+            content: FragmentFlags::COMPRESSED.union(FragmentFlags::ZSTD),
             asks: Asks::default(),
             controls: VecDeque::new(),
             owed: AckOwed::new(limits.max_ack_delay),
@@ -240,6 +244,11 @@ impl ExtendedChannels {
                 self.refile(channel as u8);
             }
         }
+    }
+
+    /// The peer may stamp messages, besides compressing them (PROTOCOL B5, Stamps).
+    pub fn allow_stamps(&mut self) {
+        self.content = self.content.union(FragmentFlags::STAMPED);
     }
 
     /// The layout given to [`new`](Self::new).

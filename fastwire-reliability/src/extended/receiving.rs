@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use fastwire_wire::FragmentFlags;
 use fastwire_wire::extended::Data;
 
 use super::deliveries::Keep;
@@ -24,8 +23,7 @@ impl ExtendedChannels {
         self.clock = Some(now);
         let channel = data.channel;
         let Some(mode) = self.mode(channel) else { return Err(Violation::UnknownChannel { channel }) };
-        let known = FragmentFlags::COMPRESSED.union(FragmentFlags::ZSTD).bits();
-        if data.content & !known != 0 {
+        if data.content & !self.content.bits() != 0 {
             return Err(Violation::ContentFlags { channel, flags: data.content });
         }
         let (total, max) =

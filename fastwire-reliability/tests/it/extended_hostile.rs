@@ -148,6 +148,14 @@ fn each_breach_has_its_name() {
     let window = BUDGET / 2;
     assert_eq!(send(9, 1, None, 1, 0), Err(Violation::UnknownChannel { channel: 9 }));
     assert_eq!(send(0, 1, None, 1, 4), Err(Violation::ContentFlags { channel: 0, flags: 4 }));
+    for content in 0..=u8::MAX {
+        let (mut stamping, payload) = (fresh(), [1]);
+        stamping.allow_stamps();
+        let data = Data { channel: 0, message: 1, piece: None, content, payload: &payload };
+        let unknown = Err(Violation::ContentFlags { channel: 0, flags: content });
+        let taken = stamping.accept(&data, now, &mut Bytes::copy_from_slice);
+        assert_eq!(taken, if content < 8 { Ok(()) } else { unknown });
+    }
     let (total, max) = (window + 1, window);
     let long = Err(Violation::MessageTooLong { channel: 2, total, max });
     assert_eq!(send(2, 1, Some((0, total as u32)), 100, 0), long);

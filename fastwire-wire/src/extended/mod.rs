@@ -5,10 +5,12 @@
 
 mod frame;
 mod params;
+mod stamp;
 mod trailer;
 
 pub use frame::{Ack, AckNumbers, Data, Disconnect, Fec, Frame, Frames, MIN_PIECE, Piece};
 pub use params::Params;
+pub use stamp::Stamp;
 pub use trailer::{
     ChallengeTrailer, ConnectTrailer, EXTENDED_VERSION, MIN_CONNECT_DATAGRAM, RefusalTrailer, Response,
 };

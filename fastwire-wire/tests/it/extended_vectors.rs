@@ -70,6 +70,8 @@ impl<'a> Fields<'a> {
                 consumed: self.get("consumed"),
                 code: self.get("code"),
             },
+            "TIME_ASK" => Frame::TimeAsk { mark: self.get("mark") },
+            "TIME" => Frame::Time { mark: self.get("mark"), time: self.get("time") },
             "DATA" => {
                 let offset = self.case.get("offset").map(|_| self.get("offset"));
                 Frame::Data(Data {
@@ -110,6 +112,8 @@ fn name_of(frame: &Frame<'_>) -> &'static str {
         Frame::NewCid { .. } => "NEW_CID",
         Frame::Fin { .. } => "FIN",
         Frame::Reset { .. } => "RESET",
+        Frame::TimeAsk { .. } => "TIME_ASK",
+        Frame::Time { .. } => "TIME",
         Frame::Data(_) => "DATA",
         other => panic!("{other:?} is not in the vectors"),
     }
@@ -129,13 +133,19 @@ fn vectors_of_frames_are_read_and_written_byte_for_byte() {
             assert_eq!(written(&frame, last), bytes, "{case}");
             assert_eq!(read(&bytes), Ok(vec![frame]), "{case}");
         }
+        if case.get("sent").is_some() {
+            let (time, error) = (fields.get("sent"), fields.get("sent_error"));
+            let (stamp, rest) = Stamp::split(&fields.payload).expect("a stamp");
+            assert_eq!([&Stamp::new(time, error).to_bytes()[..], rest].concat(), fields.payload, "{case}");
+            assert_eq!((stamp.time(time), stamp.error()), (time, fields.get("sent_error_told")), "{case}");
+        }
         if let (Frame::Ack(ack), Some(numbers)) = (&frame, case["acknowledged"].as_array()) {
             let named: Vec<u32> = ack.numbers().map(|back| ack.largest - back).collect();
             assert_eq!(named.len(), numbers.len(), "{case}");
             assert!(named.iter().zip(numbers).all(|(a, b)| u64::from(*a) == number(b)), "{case}");
         }
     }
-    assert_eq!(names.len(), 13, "every frame there is: {names:?}");
+    assert_eq!(names.len(), 15, "every frame there is: {names:?}");
 }
 
 #[test]

@@ -28,6 +28,13 @@ use crate::{
     UnknownConnection,
 };
 
+/// How a message may travel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wrap {
+    pub(super) may_compress: bool,
+    pub(super) stamped: bool,
+}
+
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// Starts to connect to a server that has these addresses; they are tried 250 ms apart, and the first
     /// that answers wins (RFC 8305). Messages may be queued at once.
@@ -161,7 +168,8 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             // what lies beyond all time never expires
             terms.expires_at = now.checked_add(time);
         }
-        self.queue_bytes(now, id, message, channel, !options.uncompressed, &terms)?;
+        let wrap = Wrap { may_compress: !options.uncompressed, stamped: options.stamped };
+        self.queue_bytes(now, id, message, channel, wrap, &terms)?;
         Ok(terms.receipt.map(ReceiptId))
     }
 
@@ -172,18 +180,26 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         id: ConnectionId,
         message: Bytes,
         channel: u8,
-        may_compress: bool,
+        wrap: Wrap,
         terms: &Terms,
     ) -> Result<(), SendError> {
         let connection = self.connections.get(id).ok_or(SendError::ConnectionClosed)?;
         let method = connection.compression();
-        let may_compress = may_compress && !self.config.uncompressed_channels.contains(&channel);
+        let may_compress = wrap.may_compress && !self.config.uncompressed_channels.contains(&channel);
         let method = method.filter(|method| may_compress && method.algorithm != Algorithm::None);
         let wire = method.and_then(|method| self.compress(method, &message));
-        let (wire, content, original) = match wire {
+        let (mut wire, mut content, mut original) = match wire {
             Some((wire, content)) => (wire, content, Some(message)),
             None => (message, FragmentFlags::EMPTY, None),
         };
+        if wrap.stamped
+            && let Some(stamp) = self.stamp(id)
+        {
+            let stamped = self.behind(stamp, &wire);
+            content = content | FragmentFlags::STAMPED;
+            original = original.or(Some(wire));
+            wire = stamped;
+        }
         let connection = self.connections.get_mut(id).ok_or(SendError::ConnectionClosed)?;
         let result = connection.enqueue(wire, channel, content, terms, now);
         self.on_queued(id);

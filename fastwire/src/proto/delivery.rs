@@ -10,6 +10,7 @@ use fastwire_crypto::Cipher;
 use fastwire_reliability::Delivery;
 use fastwire_reliability::extended::{Incoming, Polled};
 use fastwire_wire::FragmentFlags;
+use fastwire_wire::extended::Stamp;
 
 use super::Endpoint;
 use super::connection::Connection;
@@ -23,6 +24,9 @@ pub(crate) enum Told {
     /// Anything else.
     Event(Event),
 }
+
+/// A message does not travel as it is.
+const WRAPPED: FragmentFlags = FragmentFlags::COMPRESSED.union(FragmentFlags::STAMPED);
 
 impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     pub(super) fn mark_deliverable(&mut self, id: ConnectionId) {
@@ -52,12 +56,13 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
                     Polled::Owned(incoming) => incoming,
                     Polled::Copied { channel, content } => {
                         connection.common.intake.on_delivered(into.len());
-                        if !content.contains(FragmentFlags::COMPRESSED) {
+                        if content.intersection(WRAPPED).is_empty() {
                             connection.on_delivered(channel, into.len(), now);
+                            self.times.set(None);
                             return Some(Told::Copied { connection: id, channel });
                         }
                         let data = Bytes::copy_from_slice(into);
-                        let event = self.expand(id, Delivery { channel, content, data });
+                        let event = self.unwrap_message(id, Delivery { channel, content, data });
                         self.account(id);
                         match event {
                             Some(event) => return Some(Told::Event(event)),
@@ -71,9 +76,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             }
             match incoming {
                 Incoming::Message(Delivery { channel, content, data })
-                    if !content.contains(FragmentFlags::COMPRESSED) =>
+                    if content.intersection(WRAPPED).is_empty() =>
                 {
                     connection.on_delivered(channel, data.len(), now);
+                    self.times.set(None);
                     return Some(Told::Event(Event::Message { connection: id, channel, data }));
                 }
                 incoming => {
@@ -106,21 +112,41 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             self.connections.get_mut(id).and_then(|connection| connection.poll_delivery())
         {
             let event = self.event_of(id, incoming);
+            if event.is_some() {
+                self.times.wait(self.events.len());
+            }
             self.events.extend(event);
         }
     }
 
     fn event_of(&mut self, connection: ConnectionId, incoming: Incoming) -> Option<Event> {
+        self.times.set(None);
         match incoming {
-            Incoming::Message(delivery) => self.expand(connection, delivery),
+            Incoming::Message(delivery) => self.unwrap_message(connection, delivery),
             Incoming::Finished { channel } => Some(Event::StreamFinished { connection, channel }),
             Incoming::Reset { channel, code } => Some(Event::StreamReset { connection, channel, code }),
             _ => None,
         }
     }
 
+    /// Takes the stamp off a delivered message, then expands it.
+    fn unwrap_message(&mut self, id: ConnectionId, mut delivery: Delivery) -> Option<Event> {
+        let mut time = None;
+        if delivery.content.contains(FragmentFlags::STAMPED) && self.reads_stamps(id) {
+            let Some((stamp, rest)) = Stamp::split(&delivery.data) else {
+                self.on_undecodable(id, delivery.channel, "it is shorter than its stamp".to_owned());
+                return None;
+            };
+            time = self.time_of(id, stamp);
+            delivery.data = delivery.data.slice_ref(rest);
+        }
+        let event = self.expand(id, delivery)?;
+        self.times.set(time);
+        Some(event)
+    }
+
     /// Decompresses a delivered message (PROTOCOL A8: wire bytes are held, expansion happens here).
-    pub(super) fn expand(&mut self, id: ConnectionId, delivery: Delivery) -> Option<Event> {
+    fn expand(&mut self, id: ConnectionId, delivery: Delivery) -> Option<Event> {
         let Delivery { channel, content, data, .. } = delivery;
         let data = if content.contains(FragmentFlags::COMPRESSED) {
             let encoding = if content.contains(FragmentFlags::ZSTD) { Encoding::Zstd } else { Encoding::Lz4 };

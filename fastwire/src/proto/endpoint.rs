@@ -25,6 +25,7 @@ use super::memory::Memory;
 use super::router::Router;
 use super::shared::Compressions;
 use super::slab::Slab;
+use super::stamps::Times;
 use super::transmit::TransmitBuf;
 use super::veil::Veil;
 use super::{Side, client};
@@ -69,6 +70,8 @@ pub struct Endpoint<C, Z, G> {
     /// Connections that may have something to deliver.
     pub(super) deliverable: VecDeque<ConnectionId>,
     pub(super) events: VecDeque<Event>,
+    /// When messages were sent.
+    pub(super) times: Times,
     /// Of the connections whose `Disconnected` is in `events`.
     pub(super) ended: Graveyard,
     pub(super) answers: VecDeque<HandshakeDatagram>,
@@ -155,6 +158,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             ready: VecDeque::new(),
             deliverable: VecDeque::new(),
             events: VecDeque::new(),
+            times: Times::default(),
             ended: Graveyard::default(),
             answers: VecDeque::new(),
             socket_requests: VecDeque::new(),
@@ -248,6 +252,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     /// The next event that is not a message.
     fn next_told(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
+        self.times.on_event();
         if matches!(event, Event::Disconnected { .. }) {
             self.ended.tell();
         }

@@ -50,6 +50,7 @@ mod session;
 mod shard;
 mod shared;
 mod slab;
+mod stamps;
 mod streams;
 mod transmit;
 mod veil;
@@ -63,6 +64,7 @@ pub use self::endpoint::{Endpoint, Parts};
 pub(crate) use self::endpoint::{identity_from, seed_of_shard};
 pub use self::handshake::client::SocketRequest;
 pub use self::shard::Shard;
+pub use self::stamps::MessageTime;
 pub use self::transmit::TransmitBuf;
 pub(crate) use self::transmit::{Aside, Route};
 

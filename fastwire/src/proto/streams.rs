@@ -9,6 +9,7 @@ use fastwire_crypto::Cipher;
 use fastwire_reliability::Terms;
 
 use super::Endpoint;
+use super::commands::Wrap;
 use crate::payload::Payload;
 use crate::{ConnectionId, SendError, StreamError};
 
@@ -32,7 +33,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             return Err(SendError::NoStream(channel));
         }
         let data = data.into_bytes(&mut self.pool);
-        self.queue_bytes(now, id, data, channel, true, &Terms::NONE)
+        self.queue_bytes(now, id, data, channel, Wrap { may_compress: true, stamped: false }, &Terms::NONE)
     }
 
     /// Ends our half of the stream on a channel: the peer sees

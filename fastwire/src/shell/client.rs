@@ -16,7 +16,7 @@ use super::{ClientBuilder, StartError};
 use crate::compress::{BuiltinCompressor, Compressor};
 use crate::congestion::{BuiltinController, CongestionController};
 use crate::crypto::{Aead, Cipher};
-use crate::proto::{Endpoint, RebindError, ServerTime};
+use crate::proto::{Endpoint, MessageTime, RebindError, ServerTime};
 use crate::transport::{Readiness, Transport, UdpTransport};
 use crate::{
     ConnectError, ConnectionId, ConnectionState, ConnectionStats, Event, Payload, ReceiptId, SendError,
@@ -122,11 +122,24 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Client<T, 
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.early.pop_front().or_else(|| self.pump.poll_event())?;
+        let event = match self.early.pop_front() {
+            // nothing came so early that we knew the time
+            Some(event) => {
+                self.pump.endpoint.forget_message_time();
+                event
+            }
+            None => self.pump.poll_event()?,
+        };
         if let Event::Connected { connection } = event {
             self.connection = Some(connection);
         }
         Some(event)
+    }
+
+    /// When the message was sent that [`poll_event`](Self::poll_event) gave last: see
+    /// [`Endpoint::message_time`](crate::proto::Endpoint::message_time).
+    pub fn message_time(&self) -> Option<MessageTime> {
+        self.pump.endpoint.message_time()
     }
 
     /// Second half of a turn with events: sends what was queued, by handles too.

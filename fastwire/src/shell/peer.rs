@@ -14,7 +14,7 @@ use super::pump::Pump;
 use crate::compress::Compressor;
 use crate::congestion::CongestionController;
 use crate::crypto::{Cipher, CipherSuite, PublicKey};
-use crate::proto::ServerTime;
+use crate::proto::{MessageTime, ServerTime};
 use crate::reliability::ReceiveQuality;
 use crate::reliability::extended::Undelivered;
 use crate::transport::{ChunkPool, Transport};
@@ -62,6 +62,7 @@ pub(crate) trait Host {
     fn rtt(&self, id: ConnectionId) -> Option<Duration>;
     fn connection_stats(&self, id: ConnectionId) -> Option<ConnectionStats>;
     fn server_time(&self, id: ConnectionId) -> Option<ServerTime>;
+    fn message_time(&self) -> Option<MessageTime>;
     fn receive_quality(&self, id: ConnectionId, channel: u8) -> Option<ReceiveQuality>;
     fn cipher_suite(&self, id: ConnectionId) -> Option<CipherSuite>;
     fn export(&self, id: ConnectionId, label: &[u8], out: &mut [u8]) -> bool;
@@ -171,6 +172,10 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Host for P
 
     fn server_time(&self, id: ConnectionId) -> Option<ServerTime> {
         self.endpoint.server_time(id)
+    }
+
+    fn message_time(&self) -> Option<MessageTime> {
+        self.endpoint.message_time()
     }
 
     fn receive_quality(&self, id: ConnectionId, channel: u8) -> Option<ReceiveQuality> {
@@ -389,6 +394,12 @@ impl<'a> Peer<'a> {
     /// What time it is at the server, as of this turn: see [`Endpoint::server_time`](crate::proto::Endpoint::server_time).
     pub fn server_time(&self) -> Option<ServerTime> {
         self.host.server_time(self.id)
+    }
+
+    /// Inside [`on_message`](crate::Handler::on_message): when the message was sent, if its sender had it
+    /// [stamped](SendOptions::stamped) and we know the time.
+    pub fn message_time(&self) -> Option<MessageTime> {
+        self.host.message_time()
     }
 
     /// What arrived on an unreliable channel and how: loss, jitter, late packets. `None`: no such channel.

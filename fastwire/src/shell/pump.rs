@@ -167,6 +167,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     #[inline]
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         if !self.last_words.is_empty() {
+            self.endpoint.forget_message_time();
             return self.last_words.pop_front();
         }
         let event = self.endpoint.poll_event()?;
@@ -180,6 +181,7 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Pump<T, C,
     #[inline]
     pub(super) fn poll_told(&mut self, into: &mut Vec<u8>) -> Option<Told> {
         if !self.last_words.is_empty() {
+            self.endpoint.forget_message_time();
             return self.last_words.pop_front().map(Told::Event);
         }
         match self.endpoint.poll_told(into)? {

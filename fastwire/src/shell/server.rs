@@ -14,7 +14,7 @@ use super::{ServerBuilder, StartError};
 use crate::compress::{BuiltinCompressor, Compressor};
 use crate::congestion::{BuiltinController, CongestionController};
 use crate::crypto::{Aead, Cipher};
-use crate::proto::Endpoint;
+use crate::proto::{Endpoint, MessageTime};
 use crate::transport::{Readiness, Transport, UdpTransport};
 use crate::{
     ConfigError, ConnectionId, ConnectionState, ConnectionStats, EndpointStats, Event, Payload, ReceiptId,
@@ -91,6 +91,12 @@ impl<T: Transport, C: Cipher, Z: Compressor, G: CongestionController> Server<T, 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.pump.poll_event()
+    }
+
+    /// When the message was sent that [`poll_event`](Self::poll_event) gave last: see
+    /// [`Endpoint::message_time`](crate::proto::Endpoint::message_time).
+    pub fn message_time(&self) -> Option<MessageTime> {
+        self.pump.endpoint.message_time()
     }
 
     /// Second half of a turn with events: sends what was queued, by handles too.

@@ -20,7 +20,7 @@ use super::meters::{
 use super::quota::{MeteredController, QuotaMeter};
 use super::trace::{Sighting, Trace};
 use super::{LinkConfig, LinkConfigError, Network, Rng};
-use crate::proto::{Endpoint, Parts, SocketRequest, TransmitBuf};
+use crate::proto::{Endpoint, MessageTime, Parts, SocketRequest, TransmitBuf};
 use crate::transport::{RecvMeta, SocketId};
 use crate::{
     ClientConfig, ConfigError, ConnectError, ConnectionId, Event, Payload, Profile, ReceiptId, SendError,
@@ -83,7 +83,9 @@ pub struct World {
     rng: Rng,
     network: Network,
     nodes: Vec<Node>,
-    events: VecDeque<(NodeId, Event)>,
+    events: VecDeque<(NodeId, Event, Option<MessageTime>)>,
+    /// When the message was sent that was told of last.
+    message_time: Option<MessageTime>,
     nonces: NonceMeter,
     oversized: u64,
     /// Packets that left beyond a congestion window.
@@ -106,6 +108,7 @@ impl World {
             network,
             nodes: Vec::new(),
             events: VecDeque::new(),
+            message_time: None,
             nonces: NonceMeter::default(),
             oversized: 0,
             beyond_quota: Arc::default(),
@@ -329,13 +332,19 @@ impl World {
     /// The next event anywhere, at `deadline` at the latest. `None`: the deadline came first.
     pub fn next_event(&mut self, deadline: Instant) -> Option<(NodeId, Event)> {
         loop {
-            if let Some(event) = self.events.pop_front() {
-                return Some(event);
+            if let Some((node, event, time)) = self.events.pop_front() {
+                self.message_time = time;
+                return Some((node, event));
             }
             if !self.step(deadline) {
                 return None;
             }
         }
+    }
+
+    /// As [`Endpoint::message_time`], of the message that [`next_event`](Self::next_event) gave last.
+    pub fn message_time(&self) -> Option<MessageTime> {
+        self.message_time
     }
 
     /// Runs until `deadline`, or until `stop` says so after an event. Gives whether it did.
@@ -433,7 +442,7 @@ impl World {
             if let Event::Disconnected { connection, .. } = event {
                 node.undelivered = endpoint.undelivered(connection).to_vec();
             }
-            self.events.push_back((id, event));
+            self.events.push_back((id, event, endpoint.message_time()));
         }
         while let Some(request) = endpoint.poll_socket() {
             match request {

@@ -68,6 +68,8 @@ pub(super) fn configs(profile: Profile, choice: u8) -> (ServerConfig, ClientConf
     server.max_connections = 4;
     (server.send_batching, client.send_batching) = (choice & 1 != 0, choice & 1 != 0);
     (server.connection_migration, client.connection_migration) = (choice & 2 != 0, choice & 2 != 0);
+    let clock = profile == Profile::Extended && choice & 2 != 0;
+    (server.clock_sync, client.clock_sync) = (clock, clock);
     (server.fec, client.fec) = ((choice & 1 != 0).then_some(FEC), (choice & 2 != 0).then_some(FEC));
     (server.compression, client.compression) = (compression.clone(), compression);
     (server.limits, client.limits) = (limits.clone(), limits);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fastwire::reliability::{ChannelLayout, DeliveryMode, StreamOpener};
 use fastwire::sim::Ledger;
 use fastwire::transport::SocketId;
-use fastwire::{ConnectionError, ConnectionId, ConnectionState, Event, Profile};
+use fastwire::{ConnectionError, ConnectionId, ConnectionState, Event, Profile, SendOptions};
 
 use super::endpoint::{Metered, client_address, configs, server_address};
 use super::glass::{Glass, GlassSuites};
@@ -133,16 +133,20 @@ fn play(profile: Profile, data: &[u8]) {
             0..=2 => {
                 let len = usize::from(script.byte()) << (action >> 4 & 6);
                 let channel = action & 3;
+                // where both know the time it is put before the message
+                let options = if len & 1 == 0 { SendOptions::new() } else { SendOptions::new().stamped() };
                 if up {
                     let ledger = &mut ups.messages[usize::from(channel)];
                     let message = ledger.message(len);
-                    if pair.client.core.send(pair.client.now, at_client, message, channel).is_ok() {
+                    let client = &mut pair.client;
+                    if client.core.send_with(client.now, at_client, message, channel, options).is_ok() {
                         ledger.on_sent(len);
                     }
                 } else if let Some(id) = at_server {
                     let ledger = &mut downs.messages[usize::from(channel)];
                     let message = ledger.message(len);
-                    if pair.server.core.send(pair.server.now, id, message, channel).is_ok() {
+                    let server = &mut pair.server;
+                    if server.core.send_with(server.now, id, message, channel, options).is_ok() {
                         ledger.on_sent(len);
                     }
                 }

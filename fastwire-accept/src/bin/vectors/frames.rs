@@ -92,7 +92,40 @@ fn frames() -> Vec<Value> {
             "bytes": hex(&bytes),
         }));
     }
+    for mark in [1, u32::MAX] {
+        let time = 3_600_000_000_u64 + u64::from(mark);
+        let asked = mark.to_le_bytes();
+        out.push(json!({ "frame": "TIME_ASK", "mark": mark, "bytes": hex(&[&[17][..], &asked].concat()) }));
+        let bytes = [&[18][..], &asked, &time.to_le_bytes()].concat();
+        out.push(json!({ "frame": "TIME", "mark": mark, "time": time, "bytes": hex(&bytes) }));
+    }
     out.extend(data_frames());
+    out.extend(stamped_frames());
+    out
+}
+
+/// DATA whose message has a stamp: its time, and its error as three bits and how far they are shifted.
+fn stamped_frames() -> Vec<Value> {
+    let payload = made_up("stamped", 0);
+    let cases: [(u64, u64, u8, u8, u64); 5] = [
+        (0, 0, 0, 0, 0),
+        (1_000_000, 7, 7, 0, 7),
+        // 9 of 2, 8 of 4: a digit more than there is room for
+        (3_600_000_000, 17, 5, 2, 20),
+        (1 << 39, 31, 4, 3, 32),
+        // the time beyond 40 bits is left out
+        ((1 << 41) + 5, u32::MAX.into(), 4, 30, 1 << 32),
+    ];
+    let mut out = Vec::new();
+    for (message, (time, error, digits, shift, told)) in (1u8..).zip(cases) {
+        let stamp = [&time.to_le_bytes()[..5], &[shift << 3 | digits]].concat();
+        let payload = [&stamp[..], &payload].concat();
+        let bytes = [&[0x26, 1, message, 4][..], &payload].concat();
+        out.push(json!({
+            "frame": "DATA", "channel": 1, "message": message, "content": 4, "payload": hex(&payload),
+            "bytes_last": hex(&bytes), "sent": time, "sent_error": error, "sent_error_told": told,
+        }));
+    }
     out
 }
 

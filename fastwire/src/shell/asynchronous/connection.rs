@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::FastwireStream;
 use super::inbox::Taken;
 use crate::crypto::PublicKey;
-use crate::proto::ServerTime;
+use crate::proto::{MessageTime, ServerTime};
 use crate::reliability::extended::Undelivered;
 use crate::shell::handle::own;
 use crate::shell::link::{Command, Link, Order, Pending};
@@ -45,6 +45,13 @@ impl AsyncConnection {
     /// Cancellation-safe: a message is taken only when this returns.
     pub async fn recv(&mut self) -> Option<(u8, Bytes)> {
         self.receiver.recv().await
+    }
+
+    /// The next message, its channel, and when it was sent: see [`Receiver::recv_timed`].
+    ///
+    /// Cancellation-safe: a message is taken only when this returns.
+    pub async fn recv_timed(&mut self) -> Option<(u8, Bytes, Option<MessageTime>)> {
+        self.receiver.recv_timed().await
     }
 
     /// The next message if there is one already.
@@ -288,9 +295,17 @@ impl Receiver {
     ///
     /// Cancellation-safe: a message is taken only when this returns.
     pub async fn recv(&mut self) -> Option<(u8, Bytes)> {
+        self.recv_timed().await.map(|(channel, data, _)| (channel, data))
+    }
+
+    /// As [`recv`](Self::recv), and when the message was sent, if its sender had it [stamped](SendOptions::stamped) and we know
+    /// the time. Its age is that when it came, wherever it waited since.
+    ///
+    /// Cancellation-safe: a message is taken only when this returns.
+    pub async fn recv_timed(&mut self) -> Option<(u8, Bytes, Option<MessageTime>)> {
         loop {
             match self.take() {
-                Taken::Message(message, _) => return Some(message),
+                Taken::Message((channel, data), time, _) => return Some((channel, data, time)),
                 Taken::End => return None,
                 Taken::Nothing => self.held.link.inbox.readable().await,
             }
@@ -300,7 +315,7 @@ impl Receiver {
     /// The next message if there is one already.
     pub fn try_recv(&mut self) -> Option<(u8, Bytes)> {
         match self.take() {
-            Taken::Message(message, _) => Some(message),
+            Taken::Message(message, ..) => Some(message),
             Taken::End | Taken::Nothing => None,
         }
     }
@@ -308,7 +323,7 @@ impl Receiver {
     fn take(&mut self) -> Taken {
         let link = &self.held.link;
         let taken = link.inbox.take(link.hub().inbox_messages);
-        if matches!(taken, Taken::Message(_, true)) {
+        if matches!(taken, Taken::Message(.., true)) {
             link.resume();
         }
         taken

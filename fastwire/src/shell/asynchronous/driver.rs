@@ -285,7 +285,8 @@ impl Postman {
                 // beside streams unreliable channels are not paused
                 let spare =
                     layout.has_streams() && !layout.mode(channel).is_some_and(|mode| mode.is_reliable());
-                if link.inbox.push(channel, data, hub.inbox_messages, spare) {
+                let time = pump.endpoint.message_time();
+                if link.inbox.push((channel, data), time, hub.inbox_messages, spare) {
                     pump.pause_messages(connection, true);
                 }
             }

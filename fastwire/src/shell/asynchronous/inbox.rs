@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::Receipt;
+use crate::proto::MessageTime;
 use crate::shell::link::lock;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,10 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<(u8, Bytes)>,
+    /// Messages taken from it so far.
+    taken: u64,
+    /// When messages in it were sent that have a stamp; how many are taken before them.
+    times: VecDeque<(u64, MessageTime)>,
     receipts: VecDeque<Receipt>,
     /// Receipts asked for that nobody has taken.
     expected: usize,
@@ -47,17 +52,27 @@ struct State {
 /// What taking a message gave.
 pub(super) enum Taken {
     /// A message, and whether the connection has to be resumed.
-    Message((u8, Bytes), bool),
+    Message((u8, Bytes), Option<MessageTime>, bool),
     Nothing,
     End,
 }
 
 impl Inbox {
     /// Adds a message, or drops a `spare` one that finds it full. Gives whether the connection has to be paused now.
-    pub(super) fn push(&self, channel: u8, data: Bytes, limit: usize, spare: bool) -> bool {
+    pub(super) fn push(
+        &self,
+        (channel, data): (u8, Bytes),
+        time: Option<MessageTime>,
+        limit: usize,
+        spare: bool,
+    ) -> bool {
         let mut state = lock(&self.state);
         if state.deaf || (spare && state.queue.len() >= limit) {
             return false;
+        }
+        if let Some(time) = time {
+            let before = state.taken + state.queue.len() as u64;
+            state.times.push_back((before, time));
         }
         state.queue.push_back((channel, data));
         let pause = state.queue.len() >= limit && !state.paused;
@@ -73,7 +88,10 @@ impl Inbox {
             Some(message) => {
                 let resume = state.paused && !state.ended && state.queue.len() <= limit / 2;
                 state.paused &= !resume;
-                Taken::Message(message, resume)
+                let its = state.times.front().is_some_and(|(before, _)| *before == state.taken);
+                let time = if its { state.times.pop_front().map(|(_, time)| time) } else { None };
+                state.taken += 1;
+                Taken::Message(message, time, resume)
             }
             None if state.ended => Taken::End,
             None => Taken::Nothing,
@@ -140,6 +158,7 @@ impl Inbox {
         let mut state = lock(&self.state);
         state.deaf = true;
         state.queue.clear();
+        state.times.clear();
         std::mem::take(&mut state.paused) && !state.ended
     }
 

@@ -10,6 +10,7 @@ mod moving;
 mod packing;
 mod receipts;
 mod sleeping;
+mod stamps;
 mod steady;
 mod veil;
 

@@ -373,3 +373,29 @@ async fn requests_nobody_answers_let_nobody_in_and_do_not_pile_up() {
     // those of the last clients, not of all
     assert!(few > 0 && many <= 3 * few, "{few} of one client, {many} of twenty");
 }
+
+/// A task that reads a stamped message is told its age, however many others wait before it.
+#[tokio::test(start_paused = true)]
+async fn tasks_know_how_old_a_stamped_message_is() {
+    let (mut server, mut client) = configs(Profile::Extended);
+    (server.clock_sync, client.clock_sync) = (true, true);
+    let (_server, ours, mut theirs) = pair_with(&server, &client).await;
+    while ours.server_time().is_none() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for round in 0..20u8 {
+        for number in 0..10 {
+            let options = SendOptions::new();
+            let options = if (number + round) % 3 == 0 { options.stamped() } else { options };
+            ours.send_with(0, [number], options).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for number in 0..10 {
+            let (channel, data, time) =
+                timeout(Duration::from_secs(9), theirs.recv_timed()).await.unwrap().unwrap();
+            assert_eq!((channel, &data[..]), (0, &[number][..]));
+            assert_eq!(time.is_some(), (number + round) % 3 == 0, "{round} {number}: {time:?}");
+            assert!(time.is_none_or(|time| time.age < Duration::from_secs(1)), "{time:?}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use fastwire::proto::MessageTime;
 use fastwire::transport::MemoryNetwork;
 use fastwire::{
     Client, ClientConfig, ConnectError, ConnectionHandle, ConnectionId, ConnectionState, DisconnectReason,
@@ -299,5 +300,42 @@ fn handles_on_both_sides_agree_about_the_servers_time() {
             compared += 1;
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whoever is called back for a stamped message can ask how old it is, and for no other.
+#[test]
+fn callbacks_know_how_old_a_stamped_message_is() {
+    struct Ages(mpsc::Sender<(u8, Option<MessageTime>)>);
+
+    impl Handler for Ages {
+        fn on_message(&mut self, peer: &mut Peer<'_>, data: &[u8], _: u8) {
+            let _ = self.0.send((data[0], peer.message_time()));
+        }
+    }
+
+    let network = MemoryNetwork::new();
+    let (mut server, mut client) = configs(Profile::Extended);
+    (server.clock_sync, client.clock_sync) = (true, true);
+    let (heard, ages) = mpsc::channel();
+    let _server = server_on(&network, &server).spawn(Ages(heard)).unwrap();
+    let (handler, news) = wire();
+    let client = client_on(&network, &client, 1).spawn(handler).unwrap();
+    id_of(&news);
+    let handle = client.handle();
+    let began = Instant::now();
+    let mut told = 0;
+    while told < 20 {
+        assert!(began.elapsed() < PATIENCE, "{told} told");
+        handle.send_with(0, [1], SendOptions::new().stamped()).unwrap();
+        handle.send_with(0, [0], SendOptions::new()).unwrap();
+        for stamped in [1, 0] {
+            let (number, time) = ages.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(number, stamped);
+            assert!(time.is_none() || stamped == 1, "{time:?}");
+            let Some(time) = time else { continue };
+            assert!(time.age <= began.elapsed() + time.error, "{time:?}");
+            told += 1;
+        }
     }
 }

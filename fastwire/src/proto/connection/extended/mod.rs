@@ -110,7 +110,9 @@ pub(crate) struct Extended<C> {
     leaving: Option<DisconnectReason>,
     /// What it said.
     pub(super) told: Farewell,
-    /// Client: what time it is at the server, where both want that.
+    /// Both want the client to know what time it is at the server; messages may be stamped with it.
+    tells_time: bool,
+    /// Client: what time it is there.
     clock: Option<Box<ClockSync>>,
     /// Server: questions about the time that wait for an answer.
     asked: SmallVec<[u32; MAX_ASKED]>,
@@ -144,8 +146,8 @@ impl<C: Cipher> Extended<C> {
             let server_random = agreed.server_random;
             Box::new(Greeting { server_random, last_sent: None, interval: CONNECTED_INTERVAL })
         });
-        let agreed_clock = config.extended.params.flags & agreed.peer.flags & Params::CLOCK != 0;
-        let clock = (agreed_clock && matches!(ids, Ids::Given(_))).then(|| Box::new(ClockSync::new(now)));
+        let tells_time = config.extended.params.flags & agreed.peer.flags & Params::CLOCK != 0;
+        let clock = (tells_time && matches!(ids, Ids::Given(_))).then(|| Box::new(ClockSync::new(now)));
         let mut channels_config = super::channels_config(config);
         let params = &config.extended.params;
         channels_config.receive_budget = Some(usize::from(params.receive_budget_kib) << 10);
@@ -154,6 +156,9 @@ impl<C: Cipher> Extended<C> {
         let mut channels = ExtendedChannels::new(config.channel_layout.clone(), &channels_config, profile);
         channels.count_from(first.into(), config.counters.message);
         channels.set_peer(limits_of(&agreed.peer));
+        if tells_time {
+            channels.allow_stamps();
+        }
         let fec_out = fec::Outgoing::new(config.fec, &agreed.peer);
         Ok(Self {
             sealer: ShortSealer::starting_at(first.into(), sealer, Arc::clone(suites))?,
@@ -178,6 +183,7 @@ impl<C: Cipher> Extended<C> {
             unacknowledged: 0,
             leaving: None,
             told: Farewell::default(),
+            tells_time,
             clock,
             asked: SmallVec::new(),
             fec_out,
@@ -204,6 +210,11 @@ impl<C: Cipher> Extended<C> {
     /// What time it is at the server, our own clock being at `uptime`.
     pub(crate) fn server_time(&self, uptime: Duration) -> Option<ServerTime> {
         self.clock.as_ref()?.server_time(uptime)
+    }
+
+    /// Whether messages may be stamped with the server's time.
+    pub(crate) fn tells_time(&self) -> bool {
+        self.tells_time
     }
 
     pub(crate) fn suite(&self) -> CipherSuite {

@@ -16,7 +16,7 @@ fn model_a_reader_has_every_message_in_order_and_sleeps_through_none() {
         let pump = Arc::clone(&inbox);
         let pump = thread::spawn(move || {
             let paused = (0..5)
-                .filter(|&number| pump.push(0, Bytes::copy_from_slice(&[number]), LIMIT, false))
+                .filter(|&number| pump.push((0, Bytes::copy_from_slice(&[number])), None, LIMIT, false))
                 .count();
             pump.end();
             paused
@@ -25,7 +25,7 @@ fn model_a_reader_has_every_message_in_order_and_sleeps_through_none() {
         block_on(async {
             loop {
                 match inbox.take(LIMIT) {
-                    Taken::Message((_, data), resume) => {
+                    Taken::Message((_, data), _, resume) => {
                         got.push(data[0]);
                         resumed += usize::from(resume);
                     }
