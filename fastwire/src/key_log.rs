@@ -25,6 +25,7 @@ use crate::identity::{open_private, push_hex};
 /// | `FASTWIRE_BASE_CLIENT_KEY`, `FASTWIRE_BASE_SERVER_KEY` | key of what the client, the server sends (PROTOCOL A4) |
 /// | `FASTWIRE_CLIENT_MASK`, `FASTWIRE_SERVER_MASK` | `hp`, the key of the packet number mask (PROTOCOL B3) |
 /// | `FASTWIRE_CLIENT_SECRET_0`, `FASTWIRE_SERVER_SECRET_0` | `secret_0`, from which every epoch's keys follow (PROTOCOL B3) |
+/// | `FASTWIRE_VEIL` | the server's public key, from which the veil follows (PROTOCOL B7); only where it is on |
 ///
 /// A line comes when the handshake has given the keys. Suite 0 has none. What an extended client shows in RESPONSE (`auth`) is
 /// under a key of its own, which is not told.
@@ -76,6 +77,10 @@ impl KeyLog {
         self.line("FASTWIRE_CLIENT_SECRET_0", cookie, keys.c2s.epoch_secret());
         self.line("FASTWIRE_SERVER_MASK", cookie, keys.s2c.mask_key());
         self.line("FASTWIRE_SERVER_SECRET_0", cookie, keys.s2c.epoch_secret());
+    }
+
+    pub(crate) fn veil(&self, cookie: &[u8; 32], server_key: &[u8; 32]) {
+        self.line("FASTWIRE_VEIL", cookie, server_key);
     }
 
     fn line(&self, label: &str, handshake: &[u8; 32], secret: &[u8]) {

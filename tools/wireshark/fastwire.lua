@@ -9,6 +9,7 @@
 local fastwire = Proto("fastwire", "FastWire")
 
 fastwire.prefs.keylog = Pref.string("Key log", "", "File that a program with FastWire's key log set has written")
+fastwire.prefs.veil = Pref.string("Veiled servers", "", "Public keys, in hex, of servers whose handshakes are veiled; the key log names them too")
 
 -- 32-bit arithmetic: a library in Lua 5.2, operators since 5.3.
 local bits = bit32 or load([[
@@ -309,11 +310,11 @@ local function quarter(s, a, b, c, d)
     s[b] = lrotate(bxor(s[b], s[c]), 7)
 end
 
-function crypto.chacha(key, counter, nonce)
+-- The block of a key and of the 16 bytes after it, before and after the 20 rounds.
+local function chacha_rounds(key, input)
     local start = { 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574 }
     for i = 0, 7 do start[5 + i] = u32le(key, 1 + 4 * i) end
-    start[13] = counter
-    for i = 0, 2 do start[14 + i] = u32le(nonce, 1 + 4 * i) end
+    for i = 0, 3 do start[13 + i] = u32le(input, 1 + 4 * i) end
     local s = {}
     for i = 1, 16 do s[i] = start[i] end
     for _ = 1, 10 do
@@ -326,8 +327,21 @@ function crypto.chacha(key, counter, nonce)
         quarter(s, 3, 8, 9, 14)
         quarter(s, 4, 5, 10, 15)
     end
+    return start, s
+end
+
+function crypto.chacha(key, counter, nonce)
+    local start, s = chacha_rounds(key, le32(counter) .. nonce)
     local out = {}
     for i = 1, 16 do out[i] = le32((s[i] + start[i]) % TWO32) end
+    return table.concat(out)
+end
+
+-- A key from a key and 16 bytes of nonce (draft-irtf-cfrg-xchacha).
+function crypto.hchacha(key, nonce)
+    local _, s = chacha_rounds(key, nonce)
+    local out = {}
+    for i = 1, 4 do out[i], out[4 + i] = le32(s[i]), le32(s[12 + i]) end
     return table.concat(out)
 end
 
@@ -412,15 +426,75 @@ function crypto.open_chacha(key, nonce, aad, sealed)
     return table.concat(out)
 end
 
+function crypto.open_xchacha(key, nonce, aad, sealed)
+    return crypto.open_chacha(crypto.hchacha(key, nonce), "\0\0\0\0" .. nonce:sub(17, 24), aad, sealed)
+end
+
+-- LZ4 -----------------------------------------------------------------------------------------------------------------------
+
+-- Expands one block to `size` bytes; nil if it is none.
+function crypto.lz4(block, size)
+    local out, at = {}, 1
+    local function length(n)
+        if n < 15 then return n end
+        repeat
+            local byte = block:byte(at) or error("the block ends early")
+            n, at = n + byte, at + 1
+        until byte < 255
+        return n
+    end
+    local function expand()
+        while at <= #block do
+            local token = block:byte(at)
+            at = at + 1
+            local literals = length(rshift(token, 4))
+            for i = at, at + literals - 1 do out[#out + 1] = block:byte(i) or error("the block ends early") end
+            at = at + literals
+            if at > #block then break end
+            local low, high = block:byte(at, at + 1)
+            at = at + 2
+            local from = #out - (low + 256 * high)
+            local count = length(band(token, 15)) + 4
+            if #out + count > size then error("longer than it says") end
+            for i = 1, count do out[#out + 1] = out[from + i] or error("nothing there to repeat") end
+        end
+    end
+    if not pcall(expand) or #out ~= size then return nil end
+    for i, byte in ipairs(out) do out[i] = string.char(byte) end
+    return table.concat(out)
+end
+
+-- The size a zstd frame says it expands to (RFC 8878 3.1.1.1), if it does.
+local function zstd_size(frame)
+    if frame:sub(1, 4) ~= "\40\181\47\253" or #frame < 6 then return nil end
+    local descriptor = frame:byte(5)
+    local single = band(descriptor, 32) ~= 0
+    local at = 6 + (single and 0 or 1) + ({ [0] = 0, 1, 2, 4 })[band(descriptor, 3)]
+    local width = ({ [0] = single and 1 or 0, 2, 4, 8 })[rshift(descriptor, 6)]
+    if width == 0 or #frame < at + width - 1 then return nil end
+    local size = 0
+    for i = at + width - 1, at, -1 do size = size * 256 + frame:byte(i) end
+    return width == 2 and size + 256 or size
+end
+
 -- For the test that compares with published vectors.
 package.loaded["fastwire.crypto"] = crypto
 
 -- Key log -------------------------------------------------------------------------------------------------------------------
 
-local secrets = {}
+local secrets, veils = {}, {}
+
+-- A server whose handshakes are veiled (B7).
+local function add_veil(server_key)
+    local prk = crypto.hmac("fastwire veil 1", server_key)
+    veils[server_key] = veils[server_key] or { hs = crypto.expand(prk, "hs", 32), cid = crypto.expand(prk, "cid", 16) }
+end
 
 local function read_keylog()
-    secrets = {}
+    secrets, veils = {}, {}
+    for key in fastwire.prefs.veil:gmatch("%x+") do
+        if #key == 64 then add_veil(unhex(key)) end
+    end
     local file = fastwire.prefs.keylog ~= "" and io.open(fastwire.prefs.keylog, "r")
     if not file then return end
     for line in file:lines() do
@@ -429,6 +503,7 @@ local function read_keylog()
             local key = unhex(handshake)
             secrets[key] = secrets[key] or {}
             secrets[key][label] = unhex(secret)
+            if label == "FASTWIRE_VEIL" then add_veil(secrets[key][label]) end
         end
     end
     file:close()
@@ -448,13 +523,13 @@ end
 -- Conversations -------------------------------------------------------------------------------------------------------------
 
 -- Ends of a conversation: `pairs["client server"]` = { client, server, sessions }.
-local paths, by_id, shown
+local paths, by_id, shown, uncovered
 
 local PREFIX = "\2\0\0\0\0\0\0\0"
 local AES, CHACHA = 1, 2
 
 local function forget()
-    paths, by_id, shown = {}, {}, {}
+    paths, by_id, shown, uncovered = {}, {}, {}, {}
     read_keylog()
 end
 forget()
@@ -553,6 +628,26 @@ local function open_short(session, up, packet, id)
     return plain, number
 end
 
+-- The handshake datagram behind a veil, and the veil (B7).
+local function unveil(datagram)
+    if #datagram < 46 then return nil end
+    for _, veil in pairs(veils) do
+        local plain = crypto.open_xchacha(veil.hs, datagram:sub(1, 24), "", datagram:sub(25))
+        if plain and #plain >= 6 then
+            local low, high = plain:byte(5, 6)
+            return plain:sub(7, 6 + low + 256 * high), veil
+        end
+    end
+    return nil
+end
+
+-- A veiled client's packet with its id as it is.
+local function unmask(veil, packet)
+    if #packet < 28 then return packet end
+    local mask = crypto.aes(veil.cid, packet:sub(13, 28))
+    return xor(packet:sub(1, 8), mask) .. packet:sub(9)
+end
+
 -- Fields --------------------------------------------------------------------------------------------------------------------
 
 local CONTROLS = {
@@ -564,6 +659,9 @@ local FRAMES = {
     [12] = "FEC", [13] = "CREDIT", [14] = "NEW_CID", [15] = "FIN", [16] = "RESET", [17] = "TIME_ASK", [18] = "TIME",
 }
 for kind = 32, 39 do FRAMES[kind] = "DATA" end
+local CONTENTS = {
+    [0] = "as it is", [1] = "LZ4", [3] = "zstd", [4] = "stamped", [5] = "stamped, LZ4", [7] = "stamped, zstd",
+}
 local SUITES = { [0] = "none", [AES] = "AES-128-GCM", [CHACHA] = "ChaCha20-Poly1305" }
 
 local f = {
@@ -586,7 +684,12 @@ local f = {
     message = ProtoField.uint32("fastwire.message", "Message number"),
     offset = ProtoField.uint32("fastwire.offset", "Offset in message"),
     total = ProtoField.uint32("fastwire.total", "Length of message"),
-    content = ProtoField.uint8("fastwire.content", "Compression", base.HEX),
+    content = ProtoField.uint8("fastwire.content", "Content", base.HEX, CONTENTS),
+    original = ProtoField.uint32("fastwire.original", "Length before compression"),
+    expanded = ProtoField.bytes("fastwire.expanded", "Expanded message"),
+    sent = ProtoField.uint64("fastwire.sent", "Sent at, microseconds of the server's clock mod 2^40"),
+    sent_error = ProtoField.uint64("fastwire.sent.error", "Microseconds that may be off"),
+    veiled = ProtoField.bytes("fastwire.veiled", "Veiled handshake"),
     payload = ProtoField.bytes("fastwire.payload", "Payload"),
     delay = ProtoField.uint8("fastwire.ack.delay", "Acknowledgement delay in half milliseconds"),
     bitmap = ProtoField.bytes("fastwire.ack.bitmap", "Acknowledged below"),
@@ -609,6 +712,26 @@ local function varint(s, at)
         scale = scale * 128
     end
     return nil
+end
+
+-- What stands at the beginning of a message (A8; B5, Stamps); `whole`: all of the message is there.
+local function show_content(tree, range, content, bytes, whole)
+    local at = 0
+    if band(content, 4) ~= 0 and #bytes >= 6 then
+        local error = bytes:byte(6)
+        tree:add(f.sent, range(0, 5), UInt64(u32le(bytes, 1), bytes:byte(5)))
+        local off = (error % 8) * 2 ^ floor(error / 8)
+        tree:add(f.sent_error, range(5, 1), UInt64(off % TWO32, floor(off / TWO32)))
+        at = 6
+    end
+    if band(content, 1) == 0 or #bytes < at + 5 then return end
+    local rest = bytes:sub(at + 1)
+    local zstd = band(content, 2) ~= 0
+    local size = zstd and zstd_size(rest) or (not zstd and u32le(rest, 1)) or nil
+    if not size or size >= TWO32 then return end
+    tree:add(f.original, range(at, zstd and math.min(14, #rest) or 4), size)
+    local expanded = whole and not zstd and size <= 8388608 and crypto.lz4(rest:sub(5), size)
+    if expanded then tree:add(f.expanded, ByteArray.new(expanded, true):tvb("Expanded message")()):set_generated() end
 end
 
 -- Plaintext of the base profile (A2, A7).
@@ -636,8 +759,12 @@ local function show_base(plain, tree)
         tree:add(f.index, tvb(at + 1, 1))
         tree:add(f.count, tvb(at + 2, 1))
         tree:add(f.content, tvb(at + 3, 1))
-        what = string.format("%s piece %d/%d", what, plain:byte(at + 2) + 1, plain:byte(at + 3))
+        local index, count, content = plain:byte(at + 2, at + 4)
+        what = string.format("%s piece %d/%d", what, index + 1, count)
         at = at + 5
+        if index == 0 and at <= #plain then
+            show_content(tree, tvb(at - 1), band(content, 3), plain:sub(at), count == 1)
+        end
     end
     if at <= #plain then tree:add(f.payload, tvb(at - 1)) end
     return what
@@ -709,18 +836,26 @@ local function show_frames(plain, tree, learn)
             elseif kind >= 32 and kind < 40 then
                 branch:add(f.channel, read(1))
                 number(branch, f.message)
+                local offset, content = 0, 0
                 if band(kind, 1) ~= 0 then
-                    number(branch, f.offset)
+                    offset = number(branch, f.offset)
                     number(branch, f.total)
                 else
                     branch:add(f.offset, tvb(at - 1, 0), 0)
                 end
-                if band(kind, 4) ~= 0 then branch:add(f.content, read(1)) end
+                if band(kind, 4) ~= 0 then
+                    content = plain:byte(at)
+                    branch:add(f.content, read(1))
+                end
                 local length = #plain - at + 1
                 if band(kind, 2) == 0 then
                     length, at = varint(plain, at)
                 end
-                branch:add(f.payload, read(length))
+                local bytes, range = plain:sub(at, at + length - 1), read(length)
+                branch:add(f.payload, range)
+                if offset == 0 and content ~= 0 then
+                    show_content(branch, range, content, bytes, band(kind, 1) == 0)
+                end
             elseif kind ~= 6 then
                 error("unknown frame " .. kind)
             end
@@ -744,11 +879,11 @@ local function path_of(pinfo)
 end
 
 -- Learns from a bare handshake packet (A5, B2). Gives what to show.
-local function handshake(datagram, pinfo)
+local function handshake(datagram, pinfo, veil)
     local kind = datagram:byte(9)
     local path, up, from, to = path_of(pinfo)
     if kind == 1 then
-        if not path then paths[from .. " " .. to] = { server = to, sessions = {} } end
+        if not path then paths[from .. " " .. to] = { server = to, sessions = {}, veil = veil } end
     elseif kind == 2 and #datagram >= 79 and path and not up then
         local suite, _, features = datagram:byte(77, 79)
         local session = {
@@ -766,22 +901,38 @@ local function handshake(datagram, pinfo)
     end
 end
 
+-- Whose the id before a datagram is, and the veil it is masked by.
+local function owner_of(datagram, to)
+    local session = by_id[datagram:sub(1, 8)]
+    if session and session.server == to then return session end
+    for _, veil in pairs(veils) do
+        session = by_id[unmask(veil, datagram):sub(1, 8)]
+        if session and session.server == to then return session, veil end
+    end
+    return nil
+end
+
 -- Opens what a datagram holds. Gives a list of { session, plain, number, from, to } or nil.
-local function decrypt(datagram, pinfo)
+local function decrypt(datagram, pinfo, inner)
     local path, up, from, to = path_of(pinfo)
-    local moved = not path and by_id[datagram:sub(1, 8)] or nil
-    if moved and moved.server == to then
+    if not path then
         -- a client that moved: it is known by the id before its packets
-        path, up = { server = to, sessions = { moved } }, true
+        local moved, veil = owner_of(datagram, to)
+        if not moved then return nil end
+        path, up = { server = to, sessions = { moved }, veil = veil }, true
         paths[from .. " " .. to] = path
     end
-    if not path then return nil end
+    if up and path.veil and not inner then datagram = unmask(path.veil, datagram) end
     for _, session in ipairs(path.sessions) do
         if session.extended then
             local head = datagram:sub(1, 9) == PREFIX .. "\4" and 25 or 0
             local id = up and 8 or 0
             local plain, number = open_short(session, up, datagram:sub(head + 1), id)
-            if plain then return { { session = session, plain = plain, number = number, from = head + id + 5, to = #datagram } } end
+            if plain then
+                local packet = { session = session, plain = plain, number = number, from = head + id + 5, to = #datagram }
+                packet.cid = id > 0 and datagram:sub(1, 8) or nil
+                return { packet }
+            end
         else
             for _, ranges in ipairs(layouts(session, up, datagram)) do
                 local found = {}
@@ -802,16 +953,38 @@ local function is_bare(datagram)
     return datagram:sub(1, 8) == PREFIX and CONTROLS[datagram:byte(9) or 0] ~= nil
 end
 
+-- What is behind a datagram's veil, learnt from on the way; nil if there is none.
+local function uncover(datagram, pinfo)
+    local known = uncovered[pinfo.number]
+    if known == nil then
+        local inner, veil = unveil(datagram)
+        if inner and is_bare(inner) then handshake(inner, pinfo, veil) else inner = nil end
+        known = inner or false
+        uncovered[pinfo.number] = known
+    end
+    return known or nil
+end
+
 function fastwire.dissector(tvb, pinfo, root)
     local datagram = tvb():raw()
     local first = not shown[pinfo.number]
     if first then
         if is_bare(datagram) then handshake(datagram, pinfo) end
-        shown[pinfo.number] = { packets = decrypt(datagram, pinfo) }
+        local packets, inner = decrypt(datagram, pinfo), nil
+        if not packets and not is_bare(datagram) then
+            inner = uncover(datagram, pinfo)
+            packets = inner and decrypt(inner, pinfo, true)
+        end
+        shown[pinfo.number] = { packets = packets, inner = inner }
     end
-    local packets = shown[pinfo.number].packets
+    local packets, inner = shown[pinfo.number].packets, shown[pinfo.number].inner
     pinfo.cols.protocol = "FastWire"
+    local length = tvb:len()
     local tree = root:add(fastwire, tvb())
+    if inner then
+        tree:add(f.veiled, tvb()):set_text(string.format("Veiled handshake, %d bytes behind the veil", #inner))
+        datagram, tvb = inner, ByteArray.new(inner, true):tvb("FastWire handshake")
+    end
     local told = {}
     if is_bare(datagram) and not (packets and not packets[1].session.extended) then
         local kind = datagram:byte(9)
@@ -830,7 +1003,7 @@ function fastwire.dissector(tvb, pinfo, root)
         branch:add(f.profile, range, packet.session.extended and "extended" or "base"):set_generated()
         if packet.session.extended then
             if packet.number then branch:add(f.number, tvb(packet.from - 5, 4), UInt64(packet.number % TWO32, floor(packet.number / TWO32))) end
-            if packet.from == 13 then branch:add(f.cid, tvb(0, 8)) end
+            if packet.cid then branch:add(f.cid, ByteArray.new(packet.cid, true):tvb("Connection id")()) end
             local session = packet.session
             told[#told + 1] = show_frames(packet.plain, branch, function(cid) by_id[cid] = session end)
         else
@@ -843,17 +1016,16 @@ function fastwire.dissector(tvb, pinfo, root)
         tree:add(f.sealed, tvb())
     end
     pinfo.cols.info = table.concat(told, ", ")
-    return tvb:len()
+    return length
 end
 
--- A conversation begins with CONNECT or is one already; a client that moved brings an id that is known.
+-- A conversation begins with CONNECT, veiled or not, or is one already; a client that moved brings an id that is known.
 local function recognise(tvb, pinfo, root)
     if tvb:len() < 9 then return false end
     local datagram = tvb():raw()
     local path, _, _, to = path_of(pinfo)
-    local moved = by_id[datagram:sub(1, 8)]
     local connects = datagram:sub(1, 10) == PREFIX .. "\1\1" and #datagram >= 48
-    if not path and not connects and not (moved and moved.server == to) then return false end
+    if not path and not connects and not owner_of(datagram, to) and not uncover(datagram, pinfo) then return false end
     fastwire.dissector(tvb, pinfo, root)
     return true
 end

@@ -43,5 +43,13 @@ local key, nonce = unhex("808182838485868788898a8b8c8d8e8f909192939495969798999a
 local aad = unhex("50515253c0c1c2c3c4c5c6c7")
 check("ChaCha20-Poly1305, RFC 8439 2.8.2", c.open_chacha(key, nonce, aad, sealed),
     tohex("Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it."))
+check("HChaCha20, draft-irtf-cfrg-xchacha 2.2.1", c.hchacha(unhex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
+    unhex("000000090000004a0000000031415927")), "82413b4227b27bfed30e42508a877d73a0f9e4d58a74a853c12ec41326d3ecdc")
+check("XChaCha20-Poly1305, draft-irtf-cfrg-xchacha A.3.1", c.open_xchacha(key, unhex("404142434445464748494a4b4c4d4e4f5051525354555657"), aad,
+    unhex([[bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440bf3a82f4eda7e39ae64c6708c54c216cb96b72e1213b452
+        2f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff921f9664c97637da9768812f615c68b13b52ec0875924c1c7987947deafd8780acf49]])),
+    tohex("Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it."))
+-- three literals, nine bytes that repeat them, and one more
+check("LZ4 block format", c.lz4(unhex("3561626303001064"), 13), tohex("abcabcabcabcd"))
 local bent = sealed:sub(1, -2) .. string.char((sealed:byte(-1) + 1) % 256)
 print(c.open_chacha(key, nonce, aad, bent) == nil and "ok a wrong tag opens nothing" or "wrong tag")

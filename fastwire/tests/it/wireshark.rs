@@ -11,10 +11,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use fastwire::compress::{Algorithm, CompressionConfig};
 use fastwire::crypto::CipherSuite;
 use fastwire::sim::Rng;
 use fastwire::transport::{RecvBatch, SendOutcome, SocketId, Transmit, Transport, UdpTransport};
-use fastwire::{Client, ClientConfig, Event, KeyLog, Profile, Server, ServerConfig};
+use fastwire::{Client, ClientConfig, Event, Identity, KeyLog, Profile, SendOptions, Server, ServerConfig};
 
 use crate::duo::{PROFILES, configs};
 
@@ -109,16 +110,28 @@ fn tshark(arguments: &[&str]) -> Option<String> {
     }
 }
 
+/// Messages of one conversation, by direction: true is to the server.
+type Sent = BTreeMap<bool, Vec<Vec<u8>>>;
+
 /// One conversation: random messages on every channel, both ways, large ones too, before and after the client moved.
-fn converse(server: ServerConfig, client: ClientConfig, seed: u64) -> (Tape, BTreeMap<bool, Vec<Vec<u8>>>) {
+fn converse(server: ServerConfig, client: ClientConfig, seed: u64) -> (Tape, Sent) {
+    let mut rng = Rng::new(seed);
+    converse_in(server, client, &mut |size| (0..size).map(|_| rng.next_u64() as u8).collect())
+}
+
+/// The same in messages that `write` makes of a size.
+fn converse_in(
+    server: ServerConfig,
+    client: ClientConfig,
+    write: &mut dyn FnMut(usize) -> Vec<u8>,
+) -> (Tape, Sent) {
     let tape = Tape::default();
     let socket = UdpTransport::bind("127.0.0.1:0".parse::<SocketAddr>().expect("address")).expect("a socket");
     let recorder = Recorder { socket, tape: Arc::clone(&tape) };
     let mut server = Server::builder().config(server).build(recorder).expect("server");
     let mut client =
         Client::builder().config(client).connect(server.local_addr().expect("address")).expect("client");
-    let mut rng = Rng::new(seed);
-    let mut sent: BTreeMap<bool, Vec<Vec<u8>>> = BTreeMap::new();
+    let mut sent = Sent::new();
     let (mut heard, mut at_server, mut rounds) = (0, None, 0);
     let give_up = Instant::now() + Duration::from_secs(20);
     // Loopback loses nothing, so unreliable messages are waited for too.
@@ -145,11 +158,13 @@ fn converse(server: ServerConfig, client: ClientConfig, seed: u64) -> (Tape, BTr
             for channel in 0..4 {
                 let size = if channel < 2 && rounds % 2 == 1 { 5000 } else { 60 + 200 * rounds };
                 for up in [true, false] {
-                    let message: Vec<u8> = (0..size).map(|_| rng.next_u64() as u8).collect();
+                    let message = write(size);
+                    // a stamp where both know the time
+                    let options = SendOptions::new().stamped();
                     match up {
-                        true => client.send(&message[..], channel).expect("queued"),
-                        false => server.send(at_server, &message[..], channel).expect("queued"),
-                    }
+                        true => client.send_with(channel, &message[..], options).expect("queued"),
+                        false => server.send_with(at_server, channel, &message[..], options).expect("queued"),
+                    };
                     sent.entry(up).or_default().push(message);
                 }
             }
@@ -244,6 +259,123 @@ fn every_message_of_every_mode_appears_decrypted() {
                 assert!(challenges.lines().all(|line| line == "extended") && !challenges.is_empty());
             }
         }
+    }
+    fs::remove_dir_all(folder).expect("removed");
+}
+
+/// What the fields are in every packet that has one of them.
+fn fields_of(capture: &Path, options: &[&str], fields: &[&str]) -> Vec<Vec<String>> {
+    let filter = fields.join(" or ");
+    let mut arguments = options.to_vec();
+    arguments.extend(["-r", capture.to_str().expect("text"), "-Y", &filter, "-T", "fields"]);
+    fields.iter().for_each(|field| arguments.extend(["-e", field]));
+    let text = tshark(&arguments).expect("tshark is there");
+    text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn veiled_handshakes_and_masked_ids_are_seen_through() {
+    if tshark(&["--version"]).is_none() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("fastwire-veiled-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let (keys, capture) = (folder.join("keys"), folder.join("capture.pcap"));
+    let identity = Identity::from_secret([7; 32]);
+    let server_key = identity.public_key();
+    let (mut server, mut client) = configs(Profile::Extended);
+    (client.pinned, server.identity) = (Some(server_key), Some(identity));
+    (server.veil, client.veil) = (true, true);
+    client.key_log = Some(KeyLog::append_to(&keys).expect("a key log"));
+    let (tape, sent) = converse(server, client, 9);
+    let tape = tape.lock().expect("tape");
+    fs::write(&capture, pcap(&tape)).expect("a capture");
+    let server_port = tape[0].1.port();
+    let shown = payloads(&capture, &keys, server_port).expect("tshark is there");
+    for (up, messages) in &sent {
+        for (index, message) in messages.iter().enumerate() {
+            assert!(is_covered(message, &shown, *up), "message {index}, to the server: {up}");
+        }
+    }
+    let handshake = |options: &[&str]| -> Vec<u8> {
+        let controls = fields_of(&capture, options, &["fastwire.control"]);
+        controls.iter().map(|fields| fields[0].parse().expect("a number")).collect()
+    };
+    let log = format!("fastwire.keylog:{}", keys.display());
+    let with_log = handshake(&["-o", &log]);
+    assert!([1, 2, 3].iter().all(|kind| with_log.contains(kind)), "{with_log:?}");
+    // the ids are those that the server gave, however they travelled
+    let ids = fields_of(&capture, &["-o", &log], &["fastwire.cid"]);
+    let ids: std::collections::BTreeSet<&str> = ids.iter().flat_map(|fields| fields[0].split(',')).collect();
+    assert!(ids.len() < 20, "{ids:?}");
+    // without keys the public key shows the handshake and nothing behind it; without that there is noise
+    fs::write(&keys, "").expect("emptied");
+    let known = format!("fastwire.veil:{}", to_hex(server_key.as_bytes()));
+    let with_key = handshake(&["-o", &known]);
+    assert!([1, 2, 3, 4].iter().all(|kind| with_key.contains(kind)), "{with_key:?}");
+    assert_eq!(fields_of(&capture, &["-o", &known], &["fastwire.payload"]), Vec::<Vec<String>>::new());
+    assert_eq!(handshake(&[]), Vec::<u8>::new());
+    fs::remove_dir_all(folder).expect("removed");
+}
+
+#[test]
+fn compressed_and_stamped_messages_are_shown_as_such() {
+    if tshark(&["--version"]).is_none() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("fastwire-content-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let (keys, capture) = (folder.join("keys"), folder.join("capture.pcap"));
+    for (profile, algorithm) in [
+        (Profile::Extended, Algorithm::Lz4),
+        (Profile::Extended, Algorithm::Zstd),
+        (Profile::Base, Algorithm::Lz4),
+    ] {
+        let _ = fs::remove_file(&keys);
+        let (mut server, mut client) = configs(profile);
+        (server.compression, client.compression) =
+            (CompressionConfig::new(algorithm), CompressionConfig::new(algorithm));
+        (server.clock_sync, client.clock_sync) = (true, true);
+        (server.connection_migration, client.connection_migration) = (true, true);
+        client.key_log = Some(KeyLog::append_to(&keys).expect("a key log"));
+        let mut count = 0;
+        let words = ["north", "south", "east", "west", "up", "down"];
+        let mut write = |size: usize| {
+            count += 1;
+            let text = (0..).map(|i: usize| words[(i * i + count) % 6]).flat_map(str::bytes);
+            text.take(size).collect()
+        };
+        let (tape, sent) = converse_in(server, client, &mut write);
+        fs::write(&capture, pcap(&tape.lock().expect("tape"))).expect("a capture");
+        let log = format!("fastwire.keylog:{}", keys.display());
+        let fields = ["fastwire.content", "fastwire.original", "fastwire.expanded", "fastwire.sent"];
+        let shown = fields_of(&capture, &["-o", &log], &fields);
+        let column = |index: usize| -> Vec<String> {
+            let values = shown.iter().flat_map(|fields| fields[index].split(',').map(str::to_owned));
+            values.filter(|value| !value.is_empty()).collect()
+        };
+        let (contents, sizes, expanded, stamps) = (column(0), column(1), column(2), column(3));
+        let name = format!("{profile:?} {algorithm:?}");
+        let flags = if algorithm == Algorithm::Lz4 { 1 } else { 3 };
+        let value = |content: &String| u8::from_str_radix(content.trim_start_matches("0x"), 16).expect("hex");
+        assert!(contents.iter().any(|content| value(content) & 3 == flags), "{name}: {contents:?}");
+        assert!(contents.iter().all(|content| [0, flags].contains(&(value(content) & 3))), "{name}");
+        let all: Vec<&Vec<u8>> = sent.values().flatten().collect();
+        assert!(sizes.len() >= 16, "{name}: {sizes:?}");
+        for size in &sizes {
+            let size: usize = size.parse().expect("a number");
+            assert!(all.iter().any(|message| message.len() == size), "{name}: {size}");
+        }
+        let expanded_all = expanded.iter().all(|text| all.iter().any(|message| to_hex(message) == *text));
+        assert!(expanded_all, "{name}");
+        assert_eq!(expanded.len() >= 16, algorithm == Algorithm::Lz4, "{name}: {}", expanded.len());
+        let stamped = contents.iter().any(|content| value(content) & 4 != 0);
+        assert_eq!(stamped, !stamps.is_empty(), "{name}");
+        assert_eq!(stamped, profile == Profile::Extended, "{name}");
     }
     fs::remove_dir_all(folder).expect("removed");
 }

@@ -135,6 +135,9 @@ impl<C: Cipher> Extended<C> {
     ) -> Result<Self, KeyError> {
         if let Some(log) = &config.key_log {
             log.extended(&agreed.cookie, &agreed.keys);
+            if config.extended.veil.is_some() {
+                log.veil(&agreed.cookie, &agreed.server_key);
+            }
         }
         let first = config.counters.packet;
         let (c2s, s2c, exporter) = agreed.keys.split();
