@@ -28,7 +28,7 @@ pub struct Subject {
     pub is_server: bool,
     /// The peer's address, as far as it is known yet.
     pub remote: SocketAddr,
-    /// When it began.
+    /// When it began: on a server when the first datagram of its handshake came, as far as that is known.
     pub at: Instant,
 }
 
@@ -75,14 +75,14 @@ impl fmt::Debug for Observers {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Observed<'a> {
-    /// A client sent a datagram of the handshake.
+    /// A datagram of the handshake left. A server tells it once there is a connection, with the time when it happened.
     HandshakeSent {
         /// Which one.
         kind: ControlType,
         /// Its size in bytes.
         bytes: usize,
     },
-    /// A client took a datagram of the handshake.
+    /// A datagram of the handshake came. A server tells it once there is a connection, with the time when it happened.
     HandshakeReceived {
         /// Which one.
         kind: ControlType,

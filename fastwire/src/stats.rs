@@ -144,6 +144,8 @@ pub struct EndpointStats {
     pub responses_forged: u64,
     /// Veiled handshake datagrams that were late, early, or had come before.
     pub veiled_stale: u64,
+    /// Handshake datagrams that no observer is told of, because too many came in too short a time.
+    pub handshakes_unobserved: u64,
     /// Times a message was not compressed because it had just been, for another connection.
     pub compressions_shared: u64,
     /// Info queries answered.

@@ -22,6 +22,7 @@ use super::entropy::Entropy;
 use super::handshake::client::{HandshakeDatagram, SocketRequest};
 use super::handshake::extended::late::Late;
 use super::memory::Memory;
+use super::prelude::Prelude;
 use super::router::Router;
 use super::shared::Compressions;
 use super::slab::Slab;
@@ -75,6 +76,8 @@ pub struct Endpoint<C, Z, G> {
     /// Of the connections whose `Disconnected` is in `events`.
     pub(super) ended: Graveyard,
     pub(super) answers: VecDeque<HandshakeDatagram>,
+    /// A server's handshakes, for observers; `None` without them.
+    pub(super) prelude: Option<Box<Prelude>>,
     pub(super) socket_requests: VecDeque<SocketRequest>,
     /// Datagrams for other shards, and which.
     pub(super) strays: VecDeque<(usize, RecvMeta, BytesMut)>,
@@ -140,6 +143,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         seed: [u8; 32],
         now: Instant,
     ) -> Self {
+        let prelude = (side == Side::Server && config.observers.is_some()).then(Box::default);
         let veil = config.extended.veil.clone();
         let veil = veil.map(|keys| Veil::new(keys, config.limits.veil_nonces, now));
         Self {
@@ -161,6 +165,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             times: Times::default(),
             ended: Graveyard::default(),
             answers: VecDeque::new(),
+            prelude,
             socket_requests: VecDeque::new(),
             strays: VecDeque::new(),
             outcome: Outcome::default(),
@@ -347,7 +352,19 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let observers = self.config.observers.as_ref();
         if let (Some(observers), Some(new)) = (observers, self.connections.get_mut(connection)) {
             let (is_server, remote) = (self.side == Side::Server, new.remote());
-            new.common.observer = observers.make(&Subject { connection, is_server, remote, at: now });
+            let began = self.prelude.as_ref().and_then(|prelude| prelude.began(remote));
+            let at = began.unwrap_or(now);
+            new.common.observer = observers.make(&Subject { connection, is_server, remote, at });
+            if let (Some(prelude), Some(observer)) = (&mut self.prelude, &mut new.common.observer) {
+                self.stats.handshakes_unobserved += prelude.tell(remote, &mut **observer);
+            }
+        }
+    }
+
+    /// A server's handshake datagram whose connection is still to come, if there will be one.
+    pub(super) fn note_handshake(&mut self, remote: SocketAddr, sent: bool, datagram: &[u8], now: Instant) {
+        if let Some(prelude) = &mut self.prelude {
+            self.stats.handshakes_unobserved += prelude.note(remote, sent, datagram, now);
         }
     }
 

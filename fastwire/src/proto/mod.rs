@@ -42,6 +42,7 @@ mod entropy;
 mod handshake;
 mod id_map;
 mod memory;
+mod prelude;
 mod residents;
 mod router;
 mod routing;

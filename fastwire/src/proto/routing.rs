@@ -22,6 +22,7 @@ use super::router::{Arrival, answer_to, turned_away};
 use super::session::Session;
 use super::veil::Lifted;
 use super::{Endpoint, Side, client};
+use crate::observe::Observed;
 use crate::transport::RecvMeta;
 use crate::{ConnectionId, DisconnectReason, Event, Profile};
 
@@ -134,6 +135,7 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         datagram: &[u8],
         known: Option<ConnectionId>,
     ) {
+        self.note_handshake(meta.remote, false, datagram, now);
         if let Some(id) = known {
             // Whoever asks may be the silent peer itself, and the CHALLENGE alone would make it give up.
             self.with_connection(id, |connection, _| connection.on_asked_after());
@@ -196,11 +198,19 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let arrival = Arrival { meta, len: datagram.len(), now };
         let books = (&mut self.entropy, &mut self.stats);
         let (connections, suites) = (self.connections.len(), Arc::clone(&self.parts.suites));
-        match router.handle_response(datagram, arrival, connections, &self.config, &suites, books) {
+        let outcome = router.handle_response(datagram, arrival, connections, &self.config, &suites, books);
+        if !matches!(outcome, ResponseOutcome::Again(_)) {
+            self.note_handshake(meta.remote, false, datagram, now);
+        }
+        match outcome {
             ResponseOutcome::Ignored => {}
             ResponseOutcome::Refused(answer) => self.answer(answer),
             ResponseOutcome::Again(id) => {
-                self.with_connection(id, |connection, _| connection.on_response_again(now));
+                let (kind, bytes) = (ControlType::Response, datagram.len());
+                self.with_connection(id, |connection, _| {
+                    connection.common.observe(now, || Observed::HandshakeReceived { kind, bytes });
+                    connection.on_response_again(now);
+                });
             }
             ResponseOutcome::Accepted(agreed) => self.begin_half_open(*agreed, meta, &suites, now),
         }

@@ -9,6 +9,7 @@ use fastwire_crypto::Cipher;
 use super::Endpoint;
 use super::connection::Env;
 use super::handshake::client::HandshakeDatagram;
+use super::handshake::looks_bare;
 use super::transmit::{Route, TransmitBuf};
 use crate::ConnectionId;
 use crate::transport::Transmit;
@@ -72,6 +73,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let now = self.clock.now();
         let veiled = self.veil.as_ref().and_then(|veil| veil.cover(&answer.bytes, &mut self.entropy, now));
         buf.push_datagram(veiled.as_deref().unwrap_or(&answer.bytes));
+        if looks_bare(&answer.bytes) {
+            self.note_handshake(answer.remote, true, &answer.bytes, now);
+        }
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += buf.len() as u64;
         buf.transmit(answer.route())

@@ -44,6 +44,7 @@ pub(super) fn show(endpoint: &str, health: &ServerHealth) {
             info_answered,
             info_refused,
             veiled_stale,
+            handshakes_unobserved,
             compressions_shared,
             connections_established,
             connections_ended,

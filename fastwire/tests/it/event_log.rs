@@ -96,6 +96,35 @@ fn agrees(events: &[Value], stats: &ConnectionStats, is_client: bool) {
     }
 }
 
+/// Both logs begin with the handshake: the server heard what the client sent, and answered what the client heard.
+fn handshake_agrees(up: &[Value], down: &[Value], profile: Profile) {
+    let kinds = |events: &[Value], name: &str| -> Vec<(String, u64)> {
+        let shown = named(events, name).into_iter().map(|data| {
+            let kind = data["header"]["packet_type"].as_str().expect("a type").to_owned();
+            (kind, data["raw"]["length"].as_u64().expect("a length"))
+        });
+        shown.filter(|(kind, _)| ["connect", "challenge", "response"].contains(&&kind[..])).collect()
+    };
+    let count = |list: &[(String, u64)], of: &str| list.iter().filter(|(kind, _)| kind == of).count();
+    let (asked, heard) = (kinds(up, "packet_sent"), kinds(down, "packet_received"));
+    let (answered, told) = (kinds(down, "packet_sent"), kinds(up, "packet_received"));
+    assert!(heard.iter().all(|one| asked.contains(one)), "{heard:?} of {asked:?}");
+    assert!(told.iter().all(|one| answered.contains(one)), "{told:?} of {answered:?}");
+    for (kind, sent, came) in [("connect", &asked, &heard), ("challenge", &answered, &told)] {
+        assert!(
+            count(came, kind) >= 1 && count(came, kind) <= count(sent, kind),
+            "{kind}: {sent:?} {came:?}"
+        );
+    }
+    // the base profile's answer to CHALLENGE is sealed
+    assert_eq!(count(&heard, "response") >= 1, profile == Profile::Extended, "{heard:?}");
+    let first = &down[1];
+    assert_eq!(
+        (first["time"].as_f64(), &first["data"]["header"]["packet_type"]),
+        (Some(0.0), &"connect".into())
+    );
+}
+
 fn logged(profile: Profile, seed: u64) {
     let (server_log, client_log) = (Memory::default(), Memory::default());
     let (mut server, mut client): (ServerConfig, ClientConfig) = configs(profile);
@@ -137,6 +166,7 @@ fn logged(profile: Profile, seed: u64) {
         assert!(!lost.is_empty(), "a line that loses every twentieth packet lost none");
         assert_eq!(named(events, "connection_state_updated").len(), 1);
     }
+    handshake_agrees(&up, &down, profile);
     for (from, to) in [(&up, &down), (&down, &up)] {
         let sent = numbers(&sealed(from, "packet_sent"));
         assert!(numbers(&sealed(to, "packet_received")).is_subset(&sent), "what came was sent");
@@ -164,5 +194,47 @@ fn a_log_parses_and_agrees_with_the_figures_and_with_the_other_end() {
         for seed in 0..4 {
             logged(profile, seed);
         }
+    }
+}
+
+#[test]
+fn strangers_who_only_knock_leave_no_log_and_do_not_hide_who_comes_in() {
+    for profile in PROFILES {
+        let made = Arc::new(Mutex::new(0));
+        let log = Memory::default();
+        let (memory, count) = (log.clone(), Arc::clone(&made));
+        let (mut server, client) = configs(profile);
+        server.observers = Some(Observers::new(move |subject| {
+            *count.lock().expect("a number") += 1;
+            Some(Box::new(EventLog::new(memory.clone(), subject)))
+        }));
+        let mut world = World::new(7);
+        let node = world.server(server).expect("server");
+        let line = LinkConfig::new().latency(Duration::from_millis(20));
+        // those who knock never hear an answer
+        for number in 0..80 {
+            let stranger = world.client(client.clone()).expect("client");
+            world.line(stranger, node, line.clone().loss(Loss::Bernoulli { rate: 0.0 })).expect("line");
+            world.connect(stranger, node).expect("connects");
+            world.poke(stranger);
+            world.switch_off(stranger);
+            let deadline = world.now() + Duration::from_millis(number % 7);
+            while world.next_event(deadline).is_some() {}
+        }
+        let deadline = world.now() + Duration::from_millis(200);
+        while world.next_event(deadline).is_some() {}
+        assert_eq!((*made.lock().expect("a number"), log.0.lock().expect("bytes").len()), (0, 0));
+        let welcome = world.client(client).expect("client");
+        world.line(welcome, node, line).expect("line");
+        world.connect(welcome, node).expect("connects");
+        let deadline = world.now() + Duration::from_secs(1);
+        while world.next_event(deadline).is_some() {}
+        assert_eq!(*made.lock().expect("a number"), 1);
+        let events = log.events();
+        assert_eq!(named(&events, "packet_received")[0]["header"]["packet_type"], "connect");
+        assert_eq!(named(&events, "packet_sent")[0]["header"]["packet_type"], "challenge");
+        let endpoint = world.endpoint(node).expect("it runs");
+        assert!(endpoint.stats().connects_received >= 81);
+        assert_eq!(endpoint.stats().handshakes_unobserved, 0);
     }
 }
