@@ -5,6 +5,8 @@
 
 mod packets;
 #[cfg(test)]
+mod parity;
+#[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
