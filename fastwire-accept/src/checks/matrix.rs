@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use fastwire::Fec;
 use fastwire::compress::{Algorithm, CompressionConfig};
 use fastwire::congestion::CongestionMode;
 use fastwire::crypto::CipherSuite;
 use fastwire::sim::{Drive, LinkConfig, Loss, Reorder, Rng};
+use fastwire::{ChannelConfig, Fec, Redundancy};
 
 use crate::check::{Check, Outcome, Profile, Run};
 use crate::scenario::{Duo, Makings, Plan, Tally, Traffic, run_seeds};
@@ -120,6 +120,7 @@ impl Scenario {
         makings.client_drive = drive(rng);
         configure(&mut makings, rng);
         correct_errors(&mut makings, seed);
+        treat_channels(&mut makings, seed);
         let patient = rate + corrupt > 0.3 || round_trip > Duration::from_millis(300);
         if patient {
             makings.server.connection_timeout = PATIENT;
@@ -198,6 +199,20 @@ fn correct_errors(makings: &mut Makings, seed: u64) {
     }
     if rng.chance(0.05) {
         makings.server.limits.fec_bytes = 0;
+    }
+}
+
+/// Copies in advance and newest only on some seeds, each side for itself.
+fn treat_channels(makings: &mut Makings, seed: u64) {
+    let rng = &mut Rng::new(seed ^ 0x63_68_61);
+    for configs in [&mut makings.server.channel_configs, &mut makings.client.channel_configs] {
+        for channel in 0..4 {
+            let mut config = ChannelConfig::default();
+            config.redundancy =
+                (channel < 2 && rng.chance(0.3)).then(|| Redundancy::percent(1 + rng.below(400) as u16));
+            config.latest_only = channel == 3 && rng.chance(0.3);
+            configs.insert(channel, config);
+        }
     }
 }
 

@@ -47,8 +47,15 @@ pub(crate) struct Traffic {
     heard: [Option<Duration>; 2],
 }
 
-/// Every so many messages of a channel one asks what becomes of it.
+/// Every so many messages of a channel one asks what becomes of it,
 const ASK_EVERY: usize = 3;
+/// and every so many of those that ask need not leave later than this. Messages so short that they look like others are left out.
+const EXPIRE_EVERY: usize = 2;
+const EXPIRES_AFTER: Duration = Duration::from_millis(30);
+const TELLING: usize = 8;
+
+/// When the fate of what left last is known, be it lost: a time-out, and what an acknowledgement may take.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// How often a run that is followed from close tells where it is.
 const TELL: Duration = Duration::from_secs(1);
@@ -114,11 +121,26 @@ impl Traffic {
         while let Some((node, event)) = duo.next_event(until) {
             traffic.judge(duo, node == duo.server, event)?;
         }
-        for lane in &traffic.lanes {
-            lane.ledger.check_receipts().map_err(|law| law.to_string())?;
+        let settled = duo.world.now() + SETTLED;
+        while traffic.lanes.iter().any(|lane| lane.ledger.receipts_due() > 0) {
+            let Some((node, event)) = duo.next_event(settled) else { break };
+            traffic.judge(duo, node == duo.server, event)?;
         }
+        traffic.check_receipts()?;
         traffic.tell(duo)?;
         Ok(traffic)
+    }
+
+    /// Whoever asked was told, once, and the truth.
+    fn check_receipts(&self) -> Result<(), String> {
+        for lane in &self.lanes {
+            lane.ledger.check_receipts().map_err(|law| law.to_string())?;
+            let due = lane.ledger.receipts_due();
+            if due > 0 {
+                return Err(format!("channel {}: {due} messages without a receipt", lane.channel));
+            }
+        }
+        Ok(())
     }
 
     /// Messages sent, and messages delivered.
@@ -142,7 +164,10 @@ impl Traffic {
                 // some ask what becomes of them; the base profile does not follow unreliable ones
                 let follows = duo.extended || lane.channel < 2;
                 let asks = follows && lane.ledger.sent() % ASK_EVERY == 0;
-                let options = if asks { SendOptions::new().receipt() } else { SendOptions::new() };
+                let mut options = if asks { SendOptions::new().receipt() } else { SendOptions::new() };
+                if asks && len as usize >= TELLING && lane.ledger.sent() / ASK_EVERY % EXPIRE_EVERY == 1 {
+                    options = options.expires_after(EXPIRES_AFTER);
+                }
                 let message = lane.refused.take().unwrap_or_else(|| lane.ledger.message(len as usize).into());
                 match duo.world.send_with(node, id, message.clone(), lane.channel, options) {
                     Ok(receipt) => {
@@ -240,5 +265,79 @@ impl Traffic {
         }
         duo.say(format_args!("to come: {}", self.missing()));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastwire::reliability::MessageFate;
+    use fastwire::sim::{LinkConfig, Loss};
+
+    use super::*;
+    use crate::check::Profile;
+    use crate::scenario::Makings;
+
+    fn plan() -> Plan {
+        Plan {
+            lengths: [(); 4].map(|()| vec![50; 40]),
+            burst: 2,
+            pause: Duration::from_millis(5),
+            within: Duration::from_secs(60),
+            afterwards: Duration::from_secs(2),
+            mark: None,
+        }
+    }
+
+    /// A run whose receipts `forge` may change on their way to the judge; each becomes so many.
+    fn judged(forge: impl Fn(&mut Event) -> usize) -> Result<(), String> {
+        let loss = Loss::Bernoulli { rate: 0.1 };
+        let line = LinkConfig::new().latency(Duration::from_millis(10)).loss(loss);
+        let mut duo = Duo::connect(5, &Makings::new(Profile::Extended, line), false)?;
+        let mut traffic = Traffic::new(&plan());
+        let until = duo.world.now() + Duration::from_secs(30);
+        while duo.world.now() < until {
+            traffic.offer(&mut duo)?;
+            let pause = duo.world.now() + Duration::from_millis(50);
+            while let Some((node, mut event)) = duo.next_event(pause) {
+                for _ in 0..forge(&mut event) {
+                    traffic.judge(&duo, node == duo.server, event.clone())?;
+                }
+            }
+        }
+        traffic.check_receipts()?;
+        assert!(traffic.is_complete());
+        Ok(())
+    }
+
+    #[test]
+    fn the_judge_takes_what_is_true_and_sees_what_is_missing_twice_or_false() {
+        assert_eq!(judged(|_| 1), Ok(()));
+        let twice = judged(|event| if matches!(event, Event::Receipt { .. }) { 2 } else { 1 });
+        assert!(twice.is_err_and(|law| law.contains("after")));
+        let missing = judged(|event| match event {
+            Event::Receipt { receipt, .. } => usize::from(receipt.channel != 2),
+            _ => 1,
+        });
+        assert!(missing.is_err_and(|law| law.contains("without a receipt")));
+        for fate in [MessageFate::Expired, MessageFate::Superseded] {
+            let forged = judged(|event| {
+                if let Event::Receipt { receipt, .. } = event
+                    && matches!(receipt.fate, MessageFate::Acknowledged { .. })
+                    && receipt.channel == 1
+                {
+                    receipt.fate = fate;
+                }
+                1
+            });
+            assert!(forged.is_err_and(|law| law.contains("arrived: true")), "{fate:?}");
+        }
+        let swallowed = judged(|event| {
+            let lost = matches!(event, Event::Receipt { receipt, .. } if receipt.fate == MessageFate::Lost);
+            if let (true, Event::Receipt { receipt, .. }) = (lost, &mut *event) {
+                receipt.fate = MessageFate::Acknowledged { rtt: Duration::ZERO };
+            }
+            1
+        });
+        assert!(swallowed.is_err_and(|law| law.contains("arrived: false")));
     }
 }

@@ -203,13 +203,15 @@ impl World {
     }
 
     /// Nothing drives a node for `time` while the rest of the world goes on, and nothing that arrives meanwhile is kept: a
-    /// machine that sleeps. Events of other nodes are dropped.
+    /// machine that sleeps. Events of other nodes wait for [`next_event`](Self::next_event).
     pub fn freeze(&mut self, node: NodeId, time: Duration) {
         let endpoint = self.nodes[node.0].endpoint.take();
         let deadline = self.now + time;
+        let mut others = VecDeque::new();
         while let Some((other, event)) = self.next_event(deadline) {
-            let _ = (other, event);
+            others.push_back((other, event, self.message_time));
         }
+        self.events = others;
         self.nodes[node.0].endpoint = endpoint;
         self.nodes[node.0].next_tick = self.now;
     }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use fastwire::reliability::DeliveryMode;
 use fastwire::sim::{Ledger, LinkConfig, Loss, NodeId, World};
-use fastwire::{ConnectionId, Event, MessageFate, Profile, ReceiptId, SendError, SendOptions};
+use fastwire::{
+    ChannelConfig, ConnectionId, Event, Fec, MessageFate, Profile, ReceiptId, Redundancy, SendError,
+    SendOptions,
+};
 use proptest::prelude::*;
 
 use super::MS;
@@ -74,16 +77,27 @@ impl Sender {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
-    /// In either profile, queued before or after the connection stands, over a bad line, below any rate, until any end: whoever
-    /// asked has one receipt before `Disconnected`, and it is true.
+    /// In either profile, queued before or after the connection stands, over a bad line, below any rate, with parity, copies or
+    /// newest only, while its client moves and sleeps and its server does not read, until any end: whoever asked has one receipt
+    /// before `Disconnected`, and it is true.
     #[test]
     fn whoever_asks_is_told_once_and_the_truth(
         seed: u64, base in any::<bool>(), loss in 0.0f64..0.2, lens in prop::collection::vec(8usize..3000, 10..60),
         cap in prop::option::of(20_000u64..200_000), early in 0usize..5, expiry in 0u64..80,
+        (parity, copies, newest) in any::<(bool, bool, bool)>(),
+        (moves, naps, holds) in any::<(u64, u64, u64)>(),
         end in prop::sample::select(vec![End::Close, End::CloseNow, End::Vanish]),
     ) {
-        let (server, mut client) = configs(if base { Profile::Base } else { Profile::Extended });
+        let (mut server, mut client) = configs(if base { Profile::Base } else { Profile::Extended });
         client.max_send_rate = cap;
+        (server.fec, client.fec) =
+            (parity.then_some(Fec::percent(60)), parity.then_some(Fec::percent(60).over(2)));
+        for channel in 0..4 {
+            let mut config = ChannelConfig::default();
+            config.redundancy = (copies && channel < 2).then_some(Redundancy::copies(1));
+            config.latest_only = newest && channel == 3;
+            client.channel_configs.insert(channel, config);
+        }
         let mut world = World::new(seed);
         let server = world.server(server).unwrap();
         let client = world.client(client).unwrap();
@@ -101,8 +115,28 @@ proptest! {
                 sender.send(&mut world, client, id, channel, len, expiry);
             }
             world.poke(client);
+            // on purpose, or by its NAT; asleep, so that nothing drives it; the server's application not reading
+            let now = world.now();
+            match (moves >> (index % 64) & 1, naps >> (index % 64) & 3, holds >> (index % 64) & 3) {
+                (1, ..) if index % 9 == 4 && !base && moves % 5 > 2 => {
+                    let _ = world.endpoint(client).unwrap().rebind(now, id);
+                }
+                (1, ..) if index % 9 == 4 && !base => {
+                    let home = world.address(client);
+                    world.network().rebind_port(home);
+                }
+                (_, 3, _) if index % 7 == 3 => world.freeze(client, MS(1500)),
+                (.., held) if index % 5 == 2 => {
+                    let server = world.endpoint(server).unwrap();
+                    let ids: Vec<ConnectionId> = server.connections().collect();
+                    ids.into_iter().for_each(|id| server.pause(id, held == 3));
+                }
+                _ => {}
+            }
             sender.take(&mut world, client, MS(7));
         }
+        let at_server: Vec<ConnectionId> = world.endpoint(server).unwrap().connections().collect();
+        at_server.into_iter().for_each(|id| world.endpoint(server).unwrap().pause(id, false));
         let now = world.now();
         match end {
             End::Close => world.endpoint(client).unwrap().close(now, id).unwrap(),
