@@ -12,7 +12,7 @@ use fastwire::congestion::{BuiltinController, BuiltinControllers, CongestionMode
 use fastwire::crypto::{Aead, BuiltinSuites};
 use fastwire::proto::{Endpoint, Parts, TransmitBuf};
 use fastwire::transport::{ChunkPool, RecvMeta, SocketId};
-use fastwire::{ClientConfig, ConnectionId, Event, ServerConfig};
+use fastwire::{ClientConfig, ConnectionId, Event, Fec, ServerConfig};
 use fastwire_testkit::counting::{Counting, allocations, live_bytes};
 
 #[global_allocator]
@@ -47,6 +47,9 @@ struct Bench {
     pool: ChunkPool,
     at_server: Option<ConnectionId>,
     delivered: [u64; 2],
+    /// Every so many-th datagram of the client's gets lost.
+    loses: Option<u64>,
+    carried: u64,
 }
 
 /// Hands everything that one endpoint wants sent to the other.
@@ -56,31 +59,41 @@ fn carry(
     source: SocketAddr,
     now: Instant,
     (buf, pool): (&mut TransmitBuf, &mut ChunkPool),
+    (loses, carried): (Option<u64>, &mut u64),
 ) {
     let meta = RecvMeta { socket: SocketId::PRIMARY, remote: source, local: None, ecn: None };
     while let Some(transmit) = from.poll_transmit(now, buf) {
         for datagram in transmit.segments() {
-            to.handle_datagram(now, &meta, pool.copy(datagram));
+            *carried += 1;
+            if loses.is_none_or(|every| !carried.is_multiple_of(every)) {
+                to.handle_datagram(now, &meta, pool.copy(datagram));
+            }
         }
     }
 }
 
 impl Bench {
     fn new(batching: bool) -> (Self, ConnectionId) {
-        let now = Instant::now();
         let (mut server, mut client) = (ServerConfig::default(), ClientConfig::default());
         server.send_batching = batching;
         client.send_batching = batching;
+        Self::with(&server, &client)
+    }
+
+    fn with(server: &ServerConfig, client: &ClientConfig) -> (Self, ConnectionId) {
+        let now = Instant::now();
         let mut bench = Self {
-            server: Endpoint::server(&server, parts(CongestionMode::Conservative), [1; 32], now)
+            server: Endpoint::server(server, parts(CongestionMode::Conservative), [1; 32], now)
                 .expect("server"),
-            client: Endpoint::client(&client, parts(CongestionMode::Conservative), [2; 32], now)
+            client: Endpoint::client(client, parts(CongestionMode::Conservative), [2; 32], now)
                 .expect("client"),
             now,
             buf: TransmitBuf::new(16),
             pool: ChunkPool::new(),
             at_server: None,
             delivered: [0; 2],
+            loses: None,
+            carried: 0,
         };
         let id = bench.client.connect(now, &[server_address()]).expect("connects");
         for _ in 0..10 {
@@ -100,6 +113,7 @@ impl Bench {
             client_address(1),
             self.now,
             (&mut self.buf, &mut self.pool),
+            (self.loses, &mut self.carried),
         );
         carry(
             &mut self.server,
@@ -107,6 +121,7 @@ impl Bench {
             server_address(),
             self.now,
             (&mut self.buf, &mut self.pool),
+            (None, &mut 0),
         );
         for (delivered, core) in self.delivered.iter_mut().zip([&mut self.server, &mut self.client]) {
             while let Some(event) = core.poll_event() {
@@ -162,6 +177,49 @@ fn the_steady_path_allocates_nothing_per_packet() {
             assert!(packets > 3000);
             assert!(made <= STRAY, "{made} allocations in {packets} packets");
         }
+    }
+}
+
+/// What a client that sends holds, and the server it sends to, a twentieth of the packets being lost; and what the server says it holds.
+fn held(fec: Option<Fec>) -> ([i64; 2], u64, u64) {
+    let (server, mut client) = (ServerConfig::default(), ClientConfig::default());
+    client.fec = fec;
+    let (mut bench, at_client) = Bench::with(&server, &client);
+    bench.loses = Some(20);
+    for turn in 0..6000 {
+        // the largest packets there are, unreliable: nothing else is held for them
+        if turn % 4 == 0 {
+            (0..6).for_each(|_| drop(bench.client.send(bench.now, at_client, &[7u8; 1100][..], 2)));
+        }
+        bench.turn();
+    }
+    let stats = bench.client.connection_stats(at_client).expect("connected");
+    assert_eq!(stats.fec_sent > 0, fec.is_some());
+    let server = bench.server.connection_stats(bench.at_server.expect("connected")).expect("connected");
+    assert!((server.fec_recovered > 0) == fec.is_some(), "{server:?}");
+    let Bench { server: receiver, client: sender, .. } = bench;
+    let begin = live_bytes();
+    drop(sender);
+    let middle = live_bytes();
+    drop(receiver);
+    ([begin - middle, middle - live_bytes()], server.memory_held, stats.fec_sent)
+}
+
+/// Parity costs its sender an open group, its receiver what it keeps of packets: less than `Limits::fec_bytes` and a little, however
+/// much is sent; and no allocation a packet.
+#[test]
+fn parity_costs_a_connection_no_more_memory_than_its_limit() {
+    let limit = ServerConfig::default().limits.fec_bytes as i64;
+    let ([sender, receiver], ..) = held(None);
+    for fec in [Fec::percent(30), Fec::percent(100).over(4)] {
+        let ([with, kept], told, parity) = held(Some(fec));
+        let (sends, keeps) = (with - sender, kept - receiver);
+        println!(
+            "{fec:?}, {parity} packets of parity: its sender {sends} bytes, its receiver {keeps}, told {told}"
+        );
+        assert!(sends <= 96 << 10, "a group of 32 packets, their parity, and nothing that grows: {sends}");
+        assert!(keeps > 0 && keeps <= limit + (16 << 10), "{keeps} bytes");
+        assert!(told as i64 <= limit, "{told} bytes");
     }
 }
 

@@ -110,10 +110,7 @@ impl Incoming {
         if plain.first() == Some(&FEC_TYPE) {
             return;
         }
-        let mut packet = awake.spare.pop().unwrap_or_default();
-        packet.clear();
-        packet.extend_from_slice(&len.to_le_bytes());
-        packet.extend_from_slice(plain);
+        let packet = awake.copy(&[&len.to_le_bytes(), plain]);
         awake.held += packet.len();
         awake.packets.push_back((number, packet));
         awake.make_room(KEPT, self.budget);
@@ -181,21 +178,21 @@ impl Incoming {
                 awake.groups.len() - 1
             }
         };
-        let Some(group) = awake.groups.get_mut(index) else { return Ok(()) };
-        let slot = group.parity.get_mut(usize::from(frame.index));
-        let Some(slot) = slot.filter(|slot| slot.is_none() && !group.done) else {
+        let Some(group) = awake.groups.get(index) else { return Ok(()) };
+        let (done, len) = (group.done, group.len);
+        if done || awake.slot(index, frame.index).is_none_or(|slot| slot.is_some()) {
             self.useless += 1;
             return Ok(());
-        };
-        if frame.bytes.len() != group.len {
+        }
+        if frame.bytes.len() != len {
             self.drop_group(index);
             return Ok(());
         }
-        let mut bytes = awake.spare.pop().unwrap_or_default();
-        bytes.clear();
-        bytes.extend_from_slice(frame.bytes);
+        let bytes = awake.copy(&[frame.bytes]);
         awake.held += bytes.len();
-        *slot = Some(bytes);
+        if let Some(slot) = awake.slot(index, frame.index) {
+            *slot = Some(bytes);
+        }
         if awake.held > self.budget {
             awake.make_room(0, self.budget);
         }
@@ -248,6 +245,20 @@ enum Completed {
 }
 
 impl Awake {
+    fn slot(&mut self, group: usize, index: u8) -> Option<&mut Option<Vec<u8>>> {
+        self.groups.get_mut(group)?.parity.get_mut(usize::from(index))
+    }
+
+    /// The parts one after the other, in memory of just that size: parity is a little longer than packets, and who grows by doubling
+    /// holds twice as much as is counted.
+    fn copy(&mut self, parts: &[&[u8]]) -> Vec<u8> {
+        let mut memory = self.spare.pop().unwrap_or_default();
+        memory.clear();
+        memory.reserve_exact(parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| memory.extend_from_slice(part));
+        memory
+    }
+
     fn complete(&mut self, index: usize) -> Completed {
         let Self { packets, groups, ready, scratch, .. } = self;
         let Some(group) = groups.get(index).filter(|group| !group.done) else { return Completed::Not };
