@@ -11,7 +11,7 @@ use fastwire::congestion::{BuiltinController, BuiltinControllers, CongestionMode
 use fastwire::crypto::{BuiltinSuites, Cipher, CipherSuite, CipherSuites};
 use fastwire::proto::{Endpoint, Parts, TransmitBuf};
 use fastwire::transport::{RecvMeta, SocketId};
-use fastwire::{ClientConfig, ClientProfile, ConnectionId, Event, ServerConfig};
+use fastwire::{ClientConfig, ClientProfile, ConnectionId, Event, Fec, ServerConfig};
 use fastwire_crypto::{AeadLimits, CipherError, KeyError, NONCE_LEN, Opener, Sealer, TAG_LEN};
 use fastwire_reliability::{ChannelLayout, Channels, ChannelsConfig, Outcome, Peer, Quota, RecoveryProfile};
 use fastwire_wire::{BatchReader, BatchWriter, DEFAULT_MTU, FragmentFlags, PacketFlags, PacketHeader};
@@ -38,6 +38,10 @@ pub const COUNTED: &[(&str, Make)] = &[
     ("extended path: 16 reliable messages of 16 KiB, without the AEAD", || {
         bare_path(EXTENDED, BURST, 16384, 0)
     }),
+    ("extended path: 16 unreliable messages of 1140 B, every 20th packet lost, without the AEAD", || {
+        lossy_path(None)
+    }),
+    ("extended path: the same with parity", || lossy_path(Some(Fec::percent(100)))),
 ];
 
 /// What is only timed: the same with packets sealed.
@@ -165,6 +169,22 @@ struct Pair<C: Cipher> {
     /// What the other side's socket received.
     wire: Vec<u8>,
     delivered: u64,
+    /// From the client to the server.
+    line: Line,
+}
+
+/// A line that loses every so many-th datagram.
+#[derive(Debug, Default)]
+struct Line {
+    every: Option<u64>,
+    carried: u64,
+}
+
+impl Line {
+    fn loses(&mut self) -> bool {
+        self.carried += 1;
+        self.every.is_some_and(|every| self.carried.is_multiple_of(every))
+    }
 }
 
 fn address(last: u8) -> SocketAddr {
@@ -176,6 +196,14 @@ impl<C: Cipher> Pair<C> {
         profile: ClientProfile,
         suites: impl Fn() -> S,
     ) -> Self {
+        Self::configured(profile, None, suites)
+    }
+
+    fn configured<S: CipherSuites<Cipher = C> + 'static>(
+        profile: ClientProfile,
+        fec: Option<Fec>,
+        suites: impl Fn() -> S,
+    ) -> Self {
         let parts = || Parts {
             suites: std::sync::Arc::new(suites()),
             compressor: BuiltinCompressor::new(&CompressionConfig::default())
@@ -185,13 +213,13 @@ impl<C: Cipher> Pair<C> {
         let now = Instant::now();
         let server = Endpoint::server(&ServerConfig::default(), parts(), [1; 32], now);
         let mut config = ClientConfig::default();
-        config.profile = profile;
+        (config.profile, config.fec) = (profile, fec);
         let client = Endpoint::client(&config, parts(), [2; 32], now);
         let (server, mut client) =
             (server.unwrap_or_else(|e| panic!("{e}")), client.unwrap_or_else(|e| panic!("{e}")));
         let id = client.connect(now, &[address(1)]).unwrap_or_else(|e| panic!("{e}"));
-        let mut pair =
-            Self { server, client, id, now, buf: TransmitBuf::new(32), wire: Vec::new(), delivered: 0 };
+        let (buf, wire) = (TransmitBuf::new(32), Vec::new());
+        let mut pair = Self { server, client, id, now, buf, wire, delivered: 0, line: Line::default() };
         (0..10).for_each(|_| pair.exchange());
         assert_eq!(pair.server.connection_count(), 1, "the pair is connected");
         pair
@@ -201,9 +229,9 @@ impl<C: Cipher> Pair<C> {
         self.now += Duration::from_micros(200);
         self.client.handle_timeout(self.now);
         self.server.handle_timeout(self.now);
-        let Self { server, client, now, buf, wire, .. } = self;
-        carry(client, server, address(2), *now, buf, wire);
-        carry(server, client, address(1), *now, buf, wire);
+        let Self { server, client, now, buf, wire, line, .. } = self;
+        carry(client, server, address(2), *now, (buf, wire), line);
+        carry(server, client, address(1), *now, (buf, wire), &mut Line::default());
         while let Some(event) = self.server.poll_event() {
             if let Event::Message { data, .. } = &event {
                 self.delivered += 1;
@@ -219,14 +247,19 @@ fn carry<C: Cipher>(
     to: &mut Core<C>,
     source: SocketAddr,
     now: Instant,
-    buf: &mut TransmitBuf,
-    wire: &mut Vec<u8>,
+    (buf, wire): (&mut TransmitBuf, &mut Vec<u8>),
+    line: &mut Line,
 ) {
     let meta = RecvMeta { socket: SocketId::PRIMARY, remote: source, local: None, ecn: None };
     while let Some(transmit) = from.poll_transmit(now, buf) {
         wire.clear();
         // one by one: a counter of instructions sees each byte of a long copy
-        transmit.segments().for_each(|datagram| wire.extend_from_slice(datagram));
+        if line.every.is_none() {
+            transmit.segments().for_each(|datagram| wire.extend_from_slice(datagram));
+        } else {
+            let came = transmit.segments().filter(|_| !line.loses());
+            came.for_each(|datagram| wire.extend_from_slice(datagram));
+        }
         let size = transmit.segment_size.unwrap_or(wire.len());
         to.handle_train(now, &meta, wire, size);
     }
@@ -246,6 +279,21 @@ fn path<C: Cipher + 'static>(mut pair: Pair<C>, count: usize, size: usize, chann
                 break;
             }
         }
+    })
+}
+
+/// Bursts over a line that loses every 20th packet, and what it takes to make lost ones of parity, where there is some.
+fn lossy_path(fec: Option<Fec>) -> Once {
+    let mut pair = Pair::configured(EXTENDED, fec, || nothing);
+    pair.line.every = Some(20);
+    let message = vec![7; 1140];
+    Box::new(move || {
+        for _ in 0..BURST {
+            let _ = black_box(pair.client.send(pair.now, pair.id, black_box(&message), 2).is_ok());
+        }
+        // a frame's time, so that all that is due leaves
+        pair.now += Duration::from_millis(16);
+        (0..2).for_each(|_| pair.exchange());
     })
 }
 
