@@ -95,7 +95,8 @@ impl Partial {
 
     /// The furthest byte the buffer may have for what has arrived.
     fn reach(&self) -> usize {
-        (self.count as usize * 2 + AHEAD).min(self.total as usize)
+        let total = self.total as usize;
+        if self.buffer.capacity() >= total { total } else { (self.count as usize * 2 + AHEAD).min(total) }
     }
 
     fn place(&mut self, offset: u32, bytes: &[u8]) {
@@ -117,12 +118,15 @@ impl Partial {
 
     /// Puts what was far ahead into the buffer, once that may reach so far.
     fn gather(&mut self) {
-        if self.far.is_empty() {
-            return;
-        }
-        let reach = self.reach();
-        let near = |(offset, bytes): &(u32, Box<[u8]>)| *offset as usize + bytes.len() <= reach;
-        while let Some(at) = self.far.iter().position(near) {
+        while !self.far.is_empty() {
+            let (len, total) = (self.buffer.len(), self.total as usize);
+            if self.buffer.capacity() + self.far_held > total {
+                // By now the whole message costs less; its sender has paid for that with its credit, and for no more.
+                self.buffer.reserve_exact(total.saturating_sub(len));
+            }
+            let reach = self.reach();
+            let near = |(offset, bytes): &(u32, Box<[u8]>)| *offset as usize + bytes.len() <= reach;
+            let Some(at) = self.far.iter().position(near) else { return };
             let (offset, bytes) = self.far.swap_remove(at);
             self.far_held -= bytes.len() + FAR_OVERHEAD;
             self.place(offset, &bytes);
@@ -169,6 +173,8 @@ mod tests {
                 let most = 5 * count + 2 * AHEAD + FIRST + PARTIAL_OVERHEAD + 400 * FAR_OVERHEAD;
                 prop_assert!(partial.held() <= most, "{} for {}", partial.held(), count);
                 prop_assert!(partial.held() >= PARTIAL_OVERHEAD + count);
+                // a sender's credit covers the whole message: nobody who keeps to it may be found holding more
+                prop_assert!(partial.held() <= PARTIAL_OVERHEAD + total as usize, "{} of {}", partial.held(), total);
                 if whole {
                     break;
                 }
