@@ -176,6 +176,11 @@ struct Refusal {
 }
 
 impl Refusal {
+    /// Whether a CHALLENGE belies it: what a server judges by CONNECT alone fitted that time, so the refused one was damaged.
+    fn is_belied_by_challenge(&self) -> bool {
+        judged_by_connect(&self.error) || !self.proven
+    }
+
     /// A busy server is asked on until time is up.
     fn is_final(&self) -> bool {
         self.again && self.error != ConnectError::Busy
@@ -352,8 +357,8 @@ impl<C: Cipher> ClientHandshake<C> {
         match attempt.answers.answer(challenge, &attempt.offer, asked, config, suites, now) {
             Ok(()) => {
                 attempt.answered = true;
-                // What a refuser that saw our nonce said still stands: it may refuse this answer as it did the last.
-                self.refused = self.refused.take().filter(|refusal| refusal.proven);
+                // What else a refuser that saw our nonce said still stands: it may refuse this answer as it did the last.
+                self.refused = self.refused.take().filter(|refusal| !refusal.is_belied_by_challenge());
                 return true;
             }
             Err(NotAnswered::Useless) => {}
@@ -404,6 +409,9 @@ impl<C: Cipher> ClientHandshake<C> {
             attempt.is_on(path) && nonce.is_some_and(|nonce| attempt.offer.has_nonce(&nonce))
         };
         if let Some(attempt) = self.attempts.iter_mut().find(ours) {
+            if attempt.answered && judged_by_connect(&error) {
+                return;
+            }
             if error == ConnectError::Busy {
                 attempt.answers.iter_mut().for_each(|answer| answer.repeats.slow_down(now));
             }
@@ -430,7 +438,10 @@ impl<C: Cipher> ClientHandshake<C> {
     /// time; after a CHALLENGE it only tells why, should nothing more come.
     fn handle_refusal(&mut self, error: ConnectError, proven: bool, now: Instant) {
         match &mut self.refused {
-            Some(refusal) if refusal.error == error && refusal.proven == proven => refusal.again = true,
+            Some(refusal) if refusal.error == error && refusal.proven == proven => {
+                // one that comes sooner may be a copy of the first
+                refusal.again |= now >= refusal.at - GRACE + REPEAT;
+            }
             // Whoever has not seen our nonce does not speak over one who has.
             Some(refusal) if refusal.proven && !proven => {}
             _ => self.refused = Some(Refusal { error, at: now + GRACE, again: false, proven }),
@@ -555,6 +566,11 @@ fn dismissal<C: Cipher>(mut loser: Candidate<C>) -> Option<HandshakeDatagram> {
     let route = Route { socket: loser.socket, remote: loser.remote, source: None };
     let bytes = buf.transmit(route).contents.to_vec();
     Some(HandshakeDatagram { socket: loser.socket, remote: loser.remote, source: None, bytes })
+}
+
+/// Whether a server of the extended profile finds it in CONNECT, before it answers with CHALLENGE.
+fn judged_by_connect(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::LayoutDiffers | ConnectError::UnknownServerKey)
 }
 
 /// A refusal as an error.

@@ -126,12 +126,15 @@ fn a_demanding_client_is_deaf_to_the_base_profile() {
         client.take(&banned, now);
         client.take(&banned, now);
         let verdict = client.handshake.verdict(now + Duration::from_secs(1));
+        assert_eq!(verdict, None, "a copy of the first says nothing more");
+        client.take(&banned, now + Duration::from_millis(100));
+        let verdict = client.handshake.verdict(now + Duration::from_secs(1));
         assert_eq!(verdict, believed.then_some(ConnectError::Banned));
         // With a nonce that is not this client's nobody is believed.
         let mut client = Client::new(&client_config(), now);
         let forged = [&banned[..], &[7; 8]].concat();
         client.take(&forged, now);
-        client.take(&forged, now);
+        client.take(&forged, now + Duration::from_millis(100));
         assert_eq!(client.handshake.verdict(now + Duration::from_secs(1)), None);
     }
 }
