@@ -57,6 +57,10 @@ pub(crate) struct Deliveries {
     paused: ChannelSet,
     aside: BTreeMap<u8, VecDeque<Incoming>>,
     count: u64,
+    /// What came up to here shares no memory with others'.
+    apart: u64,
+    /// Nothing is delivered for now: what comes waits.
+    held_back: bool,
     /// What `loose` costs.
     loose_held: usize,
     /// Where copies are made; what is handed out is cut off its front.
@@ -131,8 +135,11 @@ impl Deliveries {
             if !self.paused.contains(channel) {
                 break;
             }
-            let aside = self.reliable.pop_front().map(|(_, incoming)| incoming);
-            self.aside.entry(channel).or_default().extend(aside);
+            let Some((count, mut incoming)) = self.reliable.pop_front() else { break };
+            if count > self.apart {
+                set_apart(&mut self.copies, &mut incoming);
+            }
+            self.aside.entry(channel).or_default().push_back(incoming);
         }
         match (self.reliable.front(), self.loose.front()) {
             (Some((a, _)), Some((b, _))) => a < b,
@@ -193,13 +200,36 @@ impl Deliveries {
         self.loose_held
     }
 
+    /// What comes waits for longer than for the next look at it (`true`), or does not any more. What waits so has the connection's own
+    /// memory: one message would keep as much of others' alive as shares its chunk.
+    pub(crate) fn hold_back(&mut self, held_back: bool) {
+        self.held_back = held_back;
+        if held_back {
+            self.set_apart();
+        }
+    }
+
+    /// Moves what waits into memory of the connection's own.
+    pub(crate) fn set_apart(&mut self) {
+        let Self { reliable, loose, apart, copies, .. } = self;
+        for (_, incoming) in reliable.iter_mut().rev().take_while(|(count, _)| count > apart) {
+            set_apart(copies, incoming);
+        }
+        for (_, waiting) in loose.iter_mut().rev().take_while(|(count, _)| count > apart) {
+            if let Waiting::Owned(incoming) = waiting {
+                set_apart(copies, incoming);
+            }
+        }
+        self.apart = self.count;
+    }
+
     /// A payload as it may wait: in shared memory, or in the connection's own once many wait.
     pub(crate) fn keep(&mut self, payload: &[u8], shared: &mut Keep<'_>) -> Bytes {
         let aside = match self.aside.is_empty() {
             true => 0,
             false => self.aside.values().map(VecDeque::len).sum(),
         };
-        if self.reliable.len() + self.loose.len() + aside < MAX_PINNED {
+        if !self.held_back && self.reliable.len() + self.loose.len() + aside < MAX_PINNED {
             return shared(payload);
         }
         copy(&mut self.copies, payload)
@@ -222,11 +252,60 @@ fn copy(copies: &mut BytesMut, message: &[u8]) -> Bytes {
     copies.split().freeze()
 }
 
+fn set_apart(copies: &mut BytesMut, incoming: &mut Incoming) {
+    if let Incoming::Message(delivery) = incoming {
+        delivery.data = copy(copies, &delivery.data);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Memory that all connections share, as the count of who has some of it shows.
+    struct Shared(Arc<()>);
+
+    impl Shared {
+        fn keep(&self, bytes: &[u8]) -> Bytes {
+            struct Piece {
+                bytes: Vec<u8>,
+                _chunk: Arc<()>,
+            }
+            impl AsRef<[u8]> for Piece {
+                fn as_ref(&self) -> &[u8] {
+                    &self.bytes
+                }
+            }
+            Bytes::from_owner(Piece { bytes: bytes.to_vec(), _chunk: self.0.clone() })
+        }
+
+        fn pieces(&self) -> usize {
+            Arc::strong_count(&self.0) - 1
+        }
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Wait {
+        Push(u8, u16),
+        Poll,
+        Pause(u8, bool),
+        HoldBack(bool),
+        SetApart,
+    }
+
+    fn wait() -> impl Strategy<Value = Wait> {
+        prop_oneof![
+            8 => (0..4u8, 0..3000u16).prop_map(|(channel, len)| Wait::Push(channel, len)),
+            3 => Just(Wait::Poll),
+            1 => (0..2u8, any::<bool>()).prop_map(|(channel, paused)| Wait::Pause(channel, paused)),
+            1 => any::<bool>().prop_map(Wait::HoldBack),
+            1 => Just(Wait::SetApart),
+        ]
+    }
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -288,6 +367,60 @@ mod tests {
             }
             while copied.drop_loose() {}
             prop_assert_eq!((copied.loose_held(), copied.loose.len()), (0, 0));
+        }
+
+        /// Everything comes out as it went in and, on a channel, in the order in which it went in; what waits for longer keeps no shared
+        /// memory alive, and never more pieces of it than [`MAX_PINNED`].
+        #[test]
+        fn what_waits_for_longer_shares_no_memory(steps in prop::collection::vec(wait(), 1..600)) {
+            let (mut deliveries, shared) = (Deliveries::default(), Shared(Arc::new(())));
+            let mut waiting: [VecDeque<Vec<u8>>; 4] = Default::default();
+            let mut held_back = false;
+            let polled = |deliveries: &mut Deliveries, waiting: &mut [VecDeque<Vec<u8>>; 4]| {
+                let Some((incoming, reliable)) = deliveries.pop() else { return Ok(false) };
+                let channel = usize::from(incoming.channel());
+                let Incoming::Message(Delivery { data, .. }) = incoming else { unreachable!("messages alone went in") };
+                prop_assert_eq!(reliable, channel < 2);
+                let expected = waiting[channel].pop_front();
+                prop_assert_eq!(expected.as_deref(), Some(&data[..]));
+                Ok(true)
+            };
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Wait::Push(channel, len) => {
+                        let payload = vec![number as u8; usize::from(len)];
+                        let keep = &mut |bytes: &[u8]| shared.keep(bytes);
+                        if channel < 2 {
+                            let data = deliveries.keep(&payload, keep);
+                            let message = Delivery { channel, content: FragmentFlags::EMPTY, data };
+                            deliveries.push_reliable(Incoming::Message(message));
+                        } else {
+                            deliveries.take_loose(channel, FragmentFlags::EMPTY, &payload, keep);
+                        }
+                        waiting[usize::from(channel)].push_back(payload);
+                    }
+                    Wait::Poll => {
+                        polled(&mut deliveries, &mut waiting)?;
+                    }
+                    Wait::Pause(channel, paused) => deliveries.pause(channel, paused),
+                    Wait::HoldBack(on) => {
+                        held_back = on;
+                        deliveries.hold_back(on);
+                    }
+                    Wait::SetApart => {
+                        deliveries.set_apart();
+                        prop_assert_eq!(shared.pieces(), 0);
+                    }
+                }
+                let most = if held_back { 0 } else { MAX_PINNED };
+                prop_assert!(shared.pieces() <= most);
+            }
+            // What is left for paused channels was put aside, with memory of its own.
+            while polled(&mut deliveries, &mut waiting)? {}
+            prop_assert_eq!(shared.pieces(), 0);
+            deliveries.unpause_all();
+            while polled(&mut deliveries, &mut waiting)? {}
+            prop_assert!(waiting.iter().all(VecDeque::is_empty));
         }
     }
 }

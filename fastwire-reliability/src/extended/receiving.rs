@@ -153,6 +153,17 @@ impl ExtendedChannels {
         known
     }
 
+    /// Nothing will be polled for a while (`true`), or again: what waits meanwhile has memory of its own, so that it keeps nothing alive
+    /// of what it shared memory with.
+    pub fn hold_back(&mut self, held_back: bool) {
+        self.deliveries.hold_back(held_back);
+    }
+
+    /// What waits now is not polled soon: moves it into memory of its own.
+    pub fn set_apart(&mut self) {
+        self.deliveries.set_apart();
+    }
+
     /// Resumes every channel.
     pub fn unpause_all(&mut self) {
         self.deliveries.unpause_all();

@@ -446,6 +446,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     pub fn pause(&mut self, id: ConnectionId, paused: bool) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.common.is_paused = paused;
+            if let Some(extended) = connection.extended_mut() {
+                extended.hold_back(paused);
+            }
             self.mark_deliverable(id);
         }
     }

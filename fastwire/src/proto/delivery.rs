@@ -47,6 +47,9 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
             let connection =
                 self.connections.get_mut(id).filter(|connection| !connection.common.is_paused)?;
             if connection.common.intake.is_closed(now) {
+                if let Some(extended) = connection.extended_mut() {
+                    extended.set_apart();
+                }
                 self.reschedule(id);
                 return None;
             }

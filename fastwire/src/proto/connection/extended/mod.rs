@@ -291,6 +291,16 @@ impl<C: Cipher> Extended<C> {
         self.channels.pause(channel, paused)
     }
 
+    /// What comes waits from now on (`true`), or does not any more.
+    pub(crate) fn hold_back(&mut self, held_back: bool) {
+        self.channels.hold_back(held_back);
+    }
+
+    /// What came waits for a while.
+    pub(crate) fn set_apart(&mut self) {
+        self.channels.set_apart();
+    }
+
     /// Everything that came is delivered from now on: the connection ends.
     pub(crate) fn unpause_all(&mut self) {
         self.channels.unpause_all();
