@@ -5,6 +5,7 @@
 //! channel carries one stream at a time. It is free again once our half's end is in the core and the peer's was
 //! delivered; a stream that was finished and dropped lives here until then.
 
+mod core;
 mod listener;
 mod shared;
 mod stream;

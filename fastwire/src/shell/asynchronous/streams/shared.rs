@@ -10,10 +10,7 @@ use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::ReadBuf;
 
-use crate::compress::Compressor;
-use crate::congestion::CongestionController;
-use crate::crypto::Cipher;
-use crate::proto::Endpoint;
+use super::core::Core;
 use crate::shell::link::lock;
 use crate::sync::Mutex;
 use crate::{ConnectionId, DisconnectReason, SendError, StreamError};
@@ -354,32 +351,22 @@ impl Shared {
     }
 
     /// Whether it waits only for the core to send some of what it has, and the core has sent some.
-    pub(super) fn could_go<C: Cipher, Z: Compressor, G: CongestionController>(
-        &self,
-        id: ConnectionId,
-        endpoint: &Endpoint<C, Z, G>,
-    ) -> bool {
-        lock(&self.state).is_ahead && endpoint.unsent_on(id, self.channel) < AHEAD / 2
+    pub(super) fn could_go(&self, id: ConnectionId, core: &impl Core) -> bool {
+        lock(&self.state).is_ahead && core.unsent_on(id, self.channel) < AHEAD / 2
     }
 
     /// Carries out what tasks have asked for.
-    pub(super) fn serve<C: Cipher, Z: Compressor, G: CongestionController>(
-        &self,
-        id: ConnectionId,
-        now: Instant,
-        endpoint: &mut Endpoint<C, Z, G>,
-        limit: usize,
-    ) -> Served {
+    pub(super) fn serve(&self, id: ConnectionId, now: Instant, core: &mut impl Core, limit: usize) -> Served {
         let mut state = lock(&self.state);
         state.listed = false;
         state.is_ahead = false;
         if std::mem::take(&mut state.resume) {
-            let _ = endpoint.pause_channel(id, self.channel, false);
+            let _ = core.pause_channel(id, self.channel, false);
         }
         if state.own_ended && state.peer_ended {
             return Served::All;
         }
-        if !state.advance(id, now, self.channel, endpoint) {
+        if !state.advance(id, now, self.channel, core) {
             // it stays on the list
             state.listed = true;
             let writer = state.writer_with_room(limit);
@@ -454,23 +441,17 @@ impl State {
     }
 
     /// Does what our half wants of the core. Gives false when that has to wait.
-    fn advance<C: Cipher, Z: Compressor, G: CongestionController>(
-        &mut self,
-        id: ConnectionId,
-        now: Instant,
-        channel: u8,
-        endpoint: &mut Endpoint<C, Z, G>,
-    ) -> bool {
+    fn advance(&mut self, id: ConnectionId, now: Instant, channel: u8, core: &mut impl Core) -> bool {
         let ended = match self.writing {
-            Writing::Resetting(code) => endpoint.reset_stream(now, id, channel, code),
+            Writing::Resetting(code) => core.reset_stream(now, id, channel, code),
             Writing::Open | Writing::Finished if !self.own_ended => {
-                if !self.feed(id, now, channel, endpoint) {
+                if !self.feed(id, now, channel, core) {
                     return false;
                 }
                 if self.writing == Writing::Open {
                     return true;
                 }
-                endpoint.finish_stream(now, id, channel)
+                core.finish_stream(now, id, channel)
             }
             _ => return true,
         };
@@ -486,18 +467,12 @@ impl State {
     }
 
     /// Hands to the core what waits. Gives false when the core has enough.
-    fn feed<C: Cipher, Z: Compressor, G: CongestionController>(
-        &mut self,
-        id: ConnectionId,
-        now: Instant,
-        channel: u8,
-        endpoint: &mut Endpoint<C, Z, G>,
-    ) -> bool {
+    fn feed(&mut self, id: ConnectionId, now: Instant, channel: u8, core: &mut impl Core) -> bool {
         loop {
             let next = match self.refused.take() {
                 Some(refused) => refused,
                 None if !self.waiting.is_empty() => {
-                    if endpoint.unsent_on(id, channel) >= AHEAD {
+                    if core.unsent_on(id, channel) >= AHEAD {
                         self.is_ahead = true;
                         return false;
                     }
@@ -507,7 +482,7 @@ impl State {
                 None if self.announce && !self.announced => Bytes::new(),
                 None => return true,
             };
-            match endpoint.write_stream(now, id, channel, next.clone()) {
+            match core.write_stream(now, id, channel, next.clone()) {
                 Ok(()) => self.announced = true,
                 Err(SendError::QueueFull(_)) => {
                     self.refused = (!next.is_empty()).then_some(next);
@@ -544,3 +519,6 @@ fn keep(slot: &mut Option<Waker>, cx: &Context<'_>) {
 fn wake(wakers: [Option<Waker>; 2]) {
     wakers.into_iter().flatten().for_each(Waker::wake);
 }
+
+#[cfg(all(test, fastwire_model))]
+mod model;
