@@ -222,6 +222,9 @@ fn nothing_secret_is_shown() {
         Opener::new(cipher()),
     );
     assert!(!shown.contains("171, 171") && !shown.contains("abab") && !shown.contains("ABAB"), "{shown}");
+    for name in ["KeyPair", "SharedSecret", "Prk", "Sealer", "Opener", "SessionKeys"] {
+        assert!(shown.contains(name), "{name} is not among {shown}");
+    }
     let first_key_bytes = format!("{:?}", &keys.c2s()[..2]);
     assert!(!shown.contains(first_key_bytes.trim_matches(['[', ']'])), "{shown}");
 }

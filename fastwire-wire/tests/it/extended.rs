@@ -141,7 +141,16 @@ proptest! {
             let word = u32::from_le_bytes(word.try_into().expect("4 bytes"));
             expected.extend((0..32_u32).filter(|i| word >> i & 1 == 1).map(|i| 1 + 32 * w as u32 + i));
         }
-        prop_assert_eq!(ack.numbers().collect::<Vec<_>>(), expected);
+        prop_assert_eq!(ack.numbers().collect::<Vec<_>>(), expected.clone());
+        // Logs show the same.
+        prop_assert_eq!(format!("{ack:?}"), format!("Ack(9 and below: {expected:?}, delay 0, recovered 0)"));
+    }
+
+    /// PROTOCOL B4: everything but ACK, PAD and DISCONNECT.
+    #[test]
+    fn all_but_three_kinds_of_frame_ask_for_an_acknowledgement(seed in seeds()) {
+        let mut bitmap = Vec::new();
+        prop_assert_eq!(frame(&seed, &mut bitmap).is_ack_eliciting(), ![0, 2, 4].contains(&seed.kind));
     }
 
     #[test]
@@ -167,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn responses_survive_the_wire(connect in vec(any::<u8>(), 0..200), cookie: [u8; 32], token in vec(any::<u8>(), 0..200), sealed in vec(any::<u8>(), 0..400), noise in vec(any::<u8>(), 0..900)) {
+    fn responses_survive_the_wire(connect in vec(any::<u8>(), 0..300), cookie: [u8; 32], token in vec(any::<u8>(), 0..300), sealed in vec(any::<u8>(), 0..500), noise in vec(any::<u8>(), 0..900)) {
         let response = Response { connect: &connect, cookie, token: &token, sealed: &sealed };
         let mut out = vec![0; 1200];
         let length = 45 + connect.len() + token.len() + sealed.len();
@@ -181,6 +190,19 @@ proptest! {
         }
         let _ = Response::decode(&noise);
     }
+}
+
+#[test]
+fn a_response_may_be_as_long_as_it_is_said_and_no_longer() {
+    let sealed = [7; Response::MAX_LEN];
+    let room = Response::MAX_LEN - 45;
+    let response = |sealed| Response { connect: &[], cookie: [1; 32], token: &[], sealed };
+    let mut out = [0; 2 * Response::MAX_LEN];
+    assert_eq!(response(&sealed[..room]).encode(&mut out).map(|(length, _)| length), Ok(Response::MAX_LEN));
+    let longer = EncodeError::ResponseTooLong { length: Response::MAX_LEN + 1 };
+    assert_eq!(response(&sealed[..room + 1]).encode(&mut out), Err(longer));
+    assert!(Response::decode(&out[..Response::MAX_LEN]).is_ok());
+    assert!(Response::decode(&out[..Response::MAX_LEN + 1]).is_err());
 }
 
 #[test]
