@@ -204,14 +204,19 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
         let result = connection.enqueue(wire, channel, content, terms, now);
         self.on_queued(id);
         // The caller gets back what it gave, not what would have travelled.
-        match (result, original) {
-            (Err(SendError::QueueFull(_)), Some(message)) => Err(SendError::QueueFull(message)),
-            (other, _) => other,
+        match result {
+            Err(SendError::QueueFull(wire)) => {
+                let message = original.unwrap_or(wire);
+                self.compressions.refuse(&message);
+                Err(SendError::QueueFull(message))
+            }
+            other => other,
         }
     }
 
     /// How a message travels, if not as it is. What was just compressed for another connection is not compressed again.
     fn compress(&mut self, method: Method, message: &Bytes) -> Option<(Bytes, FragmentFlags)> {
+        self.compressions.take_up(message);
         if let Some(wire) = self.compressions.find(method, message) {
             self.stats.compressions_shared += 1;
             return wire;

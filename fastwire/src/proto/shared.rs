@@ -11,7 +11,12 @@ const REMEMBERED: usize = 8;
 
 /// Messages and what compressing them gave. Cleared whenever everything has left, so that it pins no memory for long.
 #[derive(Debug, Default)]
-pub(crate) struct Compressions(VecDeque<Entry>);
+pub(crate) struct Compressions {
+    recent: VecDeque<Entry>,
+    /// The message that found no room last. Its sender offers it again, many times if it is long, and has the same handle
+    /// for that: [`SendError::QueueFull`](crate::SendError::QueueFull) gives it back.
+    refused: Option<Entry>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -25,22 +30,71 @@ struct Entry {
 impl Compressions {
     /// What compressing this very message gave. Two handles on the same bytes are one message: they cannot change.
     pub(crate) fn find(&self, method: Method, message: &Bytes) -> Option<Option<(Bytes, FragmentFlags)>> {
-        let same = |entry: &&Entry| {
-            entry.method == method
-                && entry.message.as_ptr() == message.as_ptr()
-                && entry.message.len() == message.len()
-        };
-        self.0.iter().rev().find(same).map(|entry| entry.wire.clone())
+        let mut entries = self.recent.iter().rev().chain(&self.refused);
+        let of_it = entries.find(|entry| entry.method == method && entry.is_of(message));
+        of_it.map(|entry| entry.wire.clone())
+    }
+
+    /// The message found no room.
+    pub(crate) fn refuse(&mut self, message: &Bytes) {
+        if let Some(at) = self.recent.iter().rposition(|entry| entry.is_of(message)) {
+            self.refused = self.recent.remove(at);
+        }
+    }
+
+    /// The message is offered: if it was refused before, it is one of many again.
+    pub(crate) fn take_up(&mut self, message: &Bytes) {
+        if let Some(entry) = self.refused.take_if(|entry| entry.is_of(message)) {
+            self.remember(entry.method, entry.message, entry.wire);
+        }
     }
 
     pub(crate) fn remember(&mut self, method: Method, message: Bytes, wire: Option<(Bytes, FragmentFlags)>) {
-        if self.0.len() == REMEMBERED {
-            self.0.pop_front();
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
         }
-        self.0.push_back(Entry { method, message, wire });
+        self.recent.push_back(Entry { method, message, wire });
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.recent.clear();
+    }
+}
+
+impl Entry {
+    fn is_of(&self, message: &Bytes) -> bool {
+        self.message.as_ptr() == message.as_ptr() && self.message.len() == message.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastwire_compress::Algorithm;
+
+    use super::*;
+
+    #[test]
+    fn only_what_found_no_room_is_remembered_until_it_does() {
+        let method = Method { algorithm: Algorithm::Zstd, dictionary: false };
+        let messages: Vec<Bytes> = (0..3u8).map(|byte| vec![byte; 10].into()).collect();
+        let mut compressions = Compressions::default();
+        for message in &messages {
+            compressions.remember(method, message.clone(), None);
+        }
+        compressions.refuse(&messages[1]);
+        let known = |compressions: &Compressions| {
+            messages.iter().map(|message| compressions.find(method, message).is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(known(&compressions), [true; 3]);
+        compressions.clear();
+        assert_eq!(known(&compressions), [false, true, false]);
+        let equal = Bytes::from(messages[1].to_vec());
+        assert_eq!(compressions.find(method, &equal), None, "another message with the same bytes");
+        compressions.take_up(&messages[0]);
+        assert_eq!(known(&compressions), [false, true, false]);
+        compressions.take_up(&messages[1]);
+        assert_eq!(known(&compressions), [false, true, false], "until everything has left");
+        compressions.clear();
+        assert_eq!(known(&compressions), [false; 3]);
     }
 }
