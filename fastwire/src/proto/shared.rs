@@ -9,13 +9,16 @@ use fastwire_wire::FragmentFlags;
 /// Messages remembered: what is queued for many connections comes in a row, or a few take turns.
 const REMEMBERED: usize = 8;
 
+/// Refused messages remembered: a few channels may each have one that does not fit.
+const REFUSED: usize = 4;
+
 /// Messages and what compressing them gave. Cleared whenever everything has left, so that it pins no memory for long.
 #[derive(Debug, Default)]
 pub(crate) struct Compressions {
     recent: VecDeque<Entry>,
-    /// The message that found no room last. Its sender offers it again, many times if it is long, and has the same handle
-    /// for that: [`SendError::QueueFull`](crate::SendError::QueueFull) gives it back.
-    refused: Option<Entry>,
+    /// The messages that found no room last. Their sender offers them again, many times if they are long, and has the same
+    /// handles for that: [`SendError::QueueFull`](crate::SendError::QueueFull) gives them back.
+    refused: VecDeque<Entry>,
 }
 
 #[derive(Debug)]
@@ -38,13 +41,17 @@ impl Compressions {
     /// The message found no room.
     pub(crate) fn refuse(&mut self, message: &Bytes) {
         if let Some(at) = self.recent.iter().rposition(|entry| entry.is_of(message)) {
-            self.refused = self.recent.remove(at);
+            if self.refused.len() == REFUSED {
+                self.refused.pop_front();
+            }
+            self.refused.extend(self.recent.remove(at));
         }
     }
 
     /// The message is offered: if it was refused before, it is one of many again.
     pub(crate) fn take_up(&mut self, message: &Bytes) {
-        if let Some(entry) = self.refused.take_if(|entry| entry.is_of(message)) {
+        let at = self.refused.iter().position(|entry| entry.is_of(message));
+        if let Some(entry) = at.and_then(|at| self.refused.remove(at)) {
             self.remember(entry.method, entry.message, entry.wire);
         }
     }
