@@ -622,6 +622,9 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
             && revival.handle_challenge(challenge, rto, end, now)
         {
             self.common.owed.heartbeat = true;
+            // This socket reaches the server. From another one the server would not know us at first, and answer CONNECT without
+            // the sign of life that goes with it.
+            self.common.rebind_at = None;
         }
     }
 
@@ -651,7 +654,12 @@ impl<C: Cipher, G: CongestionController> Connection<C, G> {
     /// Whether the silence is long enough to try another local socket: the old one may be of a network that is gone, or a NAT
     /// may have forgotten it. Once a silence.
     pub(crate) fn rebind_due(&mut self, now: Instant) -> bool {
-        self.common.rebind_at.take_if(|at| now >= *at).is_some()
+        let due = self.common.rebind_at.take_if(|at| now >= *at).is_some();
+        if let Some(revival) = self.common.revival.as_mut().filter(|_| due) {
+            // what is asked from there has to be answered there
+            revival.start_over(now);
+        }
+        due
     }
 
     /// Nobody drove the endpoint for long: the server may have given us up. Unless it was heard just now, it is asked.
