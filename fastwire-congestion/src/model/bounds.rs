@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What excessive loss leaves of a bound (draft-ietf-ccwg-bbr, "Beta").
 pub(super) const BETA: f64 = 0.7;
 /// Room left for others below what was once too much ("Headroom": 0.15).
-const HEADROOM: f64 = 0.85;
+pub(super) const HEADROOM: f64 = 0.85;
 /// What one round trip with a queue leaves of the rate at least.
 const YIELD: f64 = 0.85;
 /// Round trips of giving way in which a queue must shrink.
@@ -50,9 +50,9 @@ pub(super) struct Queue {
     /// The delivery rate over this round trip, and over the last ones.
     pub(super) rate: u64,
     pub(super) usual_rate: u64,
-    /// The lowest round-trip time in it, and the lowest known.
+    /// The lowest round-trip time in it, and what one takes without a queue.
     pub(super) rtt: Duration,
-    pub(super) lowest: Duration,
+    pub(super) without: Duration,
 }
 
 impl Bounds {
@@ -122,10 +122,10 @@ impl Bounds {
         let rate = self.rate(believed);
         // At first only what was shown: a flow alone has but to drain what a rate a little too high has left.
         let target = if first {
-            queue.usual_rate
+            queue.usual_rate.max(queue.rate)
         } else {
             let rtt = queue.rtt.max(Duration::from_micros(1)).as_secs_f64();
-            ((queue.rate as f64 * queue.lowest.as_secs_f64() + share as f64) / rtt) as u64
+            ((queue.rate as f64 * queue.without.as_secs_f64() + share as f64) / rtt) as u64
         };
         self.short_rate = Some(target.clamp((rate as f64 * YIELD) as u64, rate));
     }
@@ -217,8 +217,8 @@ mod tests {
     }
 
     fn queue(rate: u64, rtt_ms: u64) -> Queue {
-        let (rtt, lowest) = (Duration::from_millis(rtt_ms), Duration::from_millis(50));
-        Queue { rate, usual_rate: rate, rtt, lowest }
+        let (rtt, without) = (Duration::from_millis(rtt_ms), Duration::from_millis(50));
+        Queue { rate, usual_rate: rate, rtt, without }
     }
 
     #[test]

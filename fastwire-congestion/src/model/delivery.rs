@@ -32,6 +32,9 @@ struct Record {
 pub(super) struct Sample {
     /// Bytes a second, `None` where the time between was too short to tell.
     pub(super) rate: Option<u64>,
+    /// How long what was delivered took to leave, and to arrive.
+    sending: Duration,
+    arriving: Duration,
     /// The application did not use the path when these packets left.
     pub(super) app_limited: bool,
     /// What was in flight when the newest of them left.
@@ -40,6 +43,19 @@ pub(super) struct Sample {
     pub(super) delivered: u64,
     /// A packet sent after the last round trip began has arrived: a new one begins.
     pub(super) round_start: bool,
+}
+
+impl Sample {
+    /// The rate without what chance may have added to it, because the highest of many samples is believed: `jitter` may have
+    /// brought the first and the last acknowledgement closer together by half of it, and of packets of `mtu` bytes, of
+    /// which `loss` is lost, a standard deviation more than usual may have arrived.
+    pub(super) fn cautious_rate(&self, jitter: Duration, loss: f64, mtu: u64) -> Option<u64> {
+        self.rate?;
+        let mtu = mtu.max(1) as f64;
+        let chance = (self.delivered as f64 / mtu * loss * (1.0 - loss)).sqrt() * mtu;
+        let interval = self.sending.max(self.arriving.saturating_add(jitter / 2));
+        Some(((self.delivered as f64 - chance).max(0.0) / interval.as_secs_f64()) as u64)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -130,6 +146,8 @@ impl Delivery {
         let rate = valid.then(|| (delivered as f64 / interval.as_secs_f64()) as u64);
         Some(Sample {
             rate,
+            sending,
+            arriving,
             app_limited: record.app_limited || acked.app_limited,
             in_flight: record.in_flight,
             delivered,
@@ -183,6 +201,30 @@ mod tests {
                 assert!((0.97..1.03).contains(&(sample / expected)), "{sample} instead of {expected}");
             }
         }
+    }
+
+    #[test]
+    fn a_cautious_rate_leaves_out_what_jitter_and_luck_may_have_added() {
+        let ms = Duration::from_millis;
+        let of = |sending, arriving, jitter, loss| {
+            let (rate, delivered) = (Some(1), 100 * PACKET);
+            let (sending, arriving) = (ms(sending), ms(arriving));
+            let sample = Sample {
+                rate,
+                sending,
+                arriving,
+                app_limited: false,
+                in_flight: 0,
+                delivered,
+                round_start: false,
+            };
+            sample.cautious_rate(ms(jitter), loss, PACKET).map(|rate| (rate as f64 / 1000.0).round())
+        };
+        assert_eq!(of(40, 50, 0, 0.0), Some(2400.0));
+        assert_eq!(of(40, 50, 20, 0.0), Some(2000.0), "half the jitter");
+        assert_eq!(of(60, 50, 20, 0.0), Some(2000.0), "no less than what was sent");
+        assert_eq!(of(75, 50, 20, 0.0), Some(1600.0));
+        assert_eq!(of(40, 50, 0, 0.1), Some(2328.0), "3 packets of 100");
     }
 
     #[test]

@@ -79,6 +79,46 @@ impl MinRtt {
     }
 }
 
+/// Round trips over which jitter is remembered.
+const JITTER_ROUNDS: usize = 8;
+/// Samples that a round trip needs to show it.
+const JITTER_SAMPLES: u32 = 8;
+
+/// How far round-trip times lie apart within a round trip, as the median of the last ones: a flow that looks for bandwidth
+/// makes some round trips vary, jitter makes all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Jitter {
+    /// The last `known`, at most [`JITTER_ROUNDS`]; the next takes the place of `next`.
+    spreads: [Duration; JITTER_ROUNDS],
+    known: usize,
+    next: usize,
+    median: Duration,
+}
+
+impl Jitter {
+    /// Zero before anything is known.
+    pub(super) fn get(&self) -> Duration {
+        self.median
+    }
+
+    /// Whether `samples` were enough for `spread` to count.
+    pub(super) fn on_round(&mut self, spread: Duration, samples: u32) -> bool {
+        if samples < JITTER_SAMPLES {
+            return false;
+        }
+        if let Some(place) = self.spreads.get_mut(self.next) {
+            *place = spread;
+        }
+        self.next = (self.next + 1) % JITTER_ROUNDS;
+        self.known = (self.known + 1).min(JITTER_ROUNDS);
+        let mut sorted = self.spreads;
+        let known = sorted.get_mut(..self.known).unwrap_or_default();
+        known.sort_unstable();
+        self.median = known.get(known.len() / 2).copied().unwrap_or_default();
+        true
+    }
+}
+
 /// Round trips over which the clumping of acknowledgements is remembered, in two halves
 /// (draft-ietf-ccwg-bbr, "ExtraAckedFilterLen": 10).
 const HALF: u32 = 5;
@@ -181,6 +221,20 @@ mod tests {
         assert!(filter.is_due());
         filter.refreshed(start + Duration::from_secs(65));
         assert!(!filter.is_due());
+    }
+
+    #[test]
+    fn jitter_is_what_most_round_trips_show_and_a_few_do_not_change_it() {
+        let ms = Duration::from_millis;
+        let mut jitter = Jitter::default();
+        assert!(!jitter.on_round(ms(9), JITTER_SAMPLES - 1));
+        assert_eq!(jitter.get(), Duration::ZERO);
+        for round in 0..80 {
+            assert!(jitter.on_round(ms(if round % 8 < 3 { 30 } else { 2 }), JITTER_SAMPLES));
+            assert!(round < 6 || jitter.get() == ms(2), "{:?} after {round}", jitter.get());
+        }
+        (0..5).for_each(|_| _ = jitter.on_round(ms(8), 100));
+        assert_eq!(jitter.get(), ms(8));
     }
 
     #[test]

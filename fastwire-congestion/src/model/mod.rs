@@ -5,14 +5,16 @@ mod delivery;
 mod filters;
 mod losses;
 mod phase;
+mod round_trips;
 
 use std::time::{Duration, Instant};
 
 use bounds::{Bounds, Queue};
 use delivery::{Delivery, Sample};
-use filters::{ExtraAcked, MaxBandwidth, MinRtt};
+use filters::{ExtraAcked, MaxBandwidth};
 use losses::Losses;
 use phase::{Phase, Pipe, Schedule};
+use round_trips::RoundTrips;
 
 use crate::{
     Acked, AppLimited, Congestion, CongestionController, CongestionKind, InFlight, Lost, PathChange,
@@ -25,23 +27,15 @@ const MIN_PACKETS: u64 = 4;
 const MAX_WINDOW: u64 = 1 << 40;
 /// How long little stays in flight to look at the path ("ProbeRTTDuration").
 const PROBE_RTT: Duration = Duration::from_millis(200);
-/// A round-trip time that stays above the lowest by this part of it shows a queue, unless it is mere [`NOISE`].
-const QUEUE: u32 = 12;
-/// A round-trip time above the lowest by this part of it shows a queue as large as a look for more bandwidth makes.
-const LARGE_QUEUE: u32 = 4;
 /// Round trips that a look for more bandwidth takes at most, where others keep the flow from filling the path.
 const MOST_UP_ROUNDS: u32 = 6;
 /// Round trips in which the queue and the losses are still those of the probe before.
 const ANSWER_ROUNDS: u32 = 2;
-/// What is left of the rate while a small queue stays, at two thirds of [`QUEUE`]: it then grows no further where the
+/// What is left of the rate while a small queue stays, less than is given way to: it then grows no further where the
 /// model is a little high, as the draft's pacing margin would have it at all times.
 const LEAN: f64 = 0.97;
-/// So many acknowledgements in a row that show a large queue end startup: more than the noise of a line makes.
-const QUEUED_ACKS: u32 = 16;
 /// What a flow that gives way to a queue leaves waiting in it, in packets.
 const YIELD_PACKETS: u64 = 8;
-/// Differences of round-trip times up to this mean nothing.
-const NOISE: Duration = Duration::from_millis(1);
 
 /// Model-based congestion control over bytes, in the manner of BBRv3 (draft-ietf-ccwg-bbr).
 ///
@@ -56,6 +50,8 @@ const NOISE: Duration = Duration::from_millis(1);
 /// - A round-trip time that stays high shows a queue. The rate gives way to it until each flow leaves about 8 packets
 ///   waiting, as in FAST TCP, so that flows of this kind share evenly with a short queue; to a queue that does not
 ///   shrink for it, such as CUBIC's, it gives way no longer.
+/// - How far round-trip times vary within a round trip is measured. Jitter is no queue, and its lowest and its luckiest
+///   samples are not believed: what fits the path is counted with it, and bandwidth without what it may have added.
 /// - Startup ends at a large queue that lasts for some acknowledgements, before it overflows.
 #[derive(Clone, Debug)]
 pub struct ModelBased {
@@ -65,10 +61,7 @@ pub struct ModelBased {
     initial: u64,
     delivery: Delivery,
     bandwidth: MaxBandwidth,
-    min_rtt: MinRtt,
-    /// The highest round-trip times of this and the last probing cycle.
-    highest_rtt: [Duration; 2],
-    latest_rtt: Duration,
+    round_trips: RoundTrips,
     extra_acked: ExtraAcked,
     losses: Losses,
     bounds: Bounds,
@@ -78,8 +71,8 @@ pub struct ModelBased {
     round: Round,
     /// The last round trip showed a small queue throughout: not enough to give way, enough to stop it growing.
     lean: bool,
-    /// Acknowledgements in a row that showed a queue a probe would end at.
-    queued_acks: u32,
+    /// Startup ended because the queue overflowed. How much is too much in flight is known once it has been emptied.
+    overflowed: bool,
     /// The delivery rate of the last round trips, smoothed.
     usual_rate: u64,
     /// When the phase began.
@@ -102,8 +95,6 @@ struct Round {
     delivered: u64,
     /// The newest delivery rate: at the end of a round trip, that over the round trip.
     last_rate: u64,
-    /// The lowest round-trip time.
-    rtt: Option<Duration>,
     /// The application limited a sample.
     app_limited: bool,
     /// Round trips since the phase began.
@@ -121,9 +112,7 @@ impl ModelBased {
             initial,
             delivery: Delivery::new(path.now),
             bandwidth: MaxBandwidth::default(),
-            min_rtt: MinRtt::new(path.now),
-            highest_rtt: [Duration::ZERO; 2],
-            latest_rtt: Duration::ZERO,
+            round_trips: RoundTrips::new(path.now),
             extra_acked: ExtraAcked::new(path.now),
             losses: Losses::default(),
             bounds: Bounds::default(),
@@ -132,7 +121,7 @@ impl ModelBased {
             schedule: Schedule::new(path.now),
             round: Round::default(),
             lean: false,
-            queued_acks: 0,
+            overflowed: false,
             usual_rate: 0,
             since: path.now,
             answer_due: false,
@@ -160,7 +149,7 @@ impl ModelBased {
 
     /// What fits the path without a queue, times `gain`. The initial window before anything is known.
     fn fitting(&self, gain: f64) -> u64 {
-        match self.min_rtt.get() {
+        match self.round_trips.without_queue() {
             Some(rtt) if self.bandwidth() > 0 => (self.sending_rate() * rtt.as_secs_f64() * gain) as u64,
             _ => (self.initial as f64 * gain) as u64,
         }
@@ -180,31 +169,15 @@ impl ModelBased {
     fn go_down(&mut self, acked: &Acked) {
         let salt = self.delivery.delivered ^ u64::from(acked.rtt.latest.subsec_nanos()).rotate_left(32);
         self.schedule.restart(acked.now, salt);
-        self.highest_rtt = [Duration::ZERO, self.highest_rtt[0]];
+        self.round_trips.begin_cycle();
         self.answer_due = true;
         self.enter(Phase::Down, acked.now);
     }
 
-    /// Whether all of this round trip's samples show a queue.
-    fn sees_queue(&self) -> bool {
-        self.round.rtt.is_some_and(|rtt| self.is_above_lowest(rtt, QUEUE))
-    }
-
-    /// Whether the queue is in the lower half of what it varied by in this and the last probing cycle, as the newest
-    /// sample shows it.
-    fn queue_is_low(&self) -> bool {
-        let Some(lowest) = self.min_rtt.get() else { return false };
-        let spread = self.highest_rtt[0].max(self.highest_rtt[1]).saturating_sub(lowest);
-        self.latest_rtt <= lowest.saturating_add((spread / 2).max(NOISE))
-    }
-
-    fn is_above_lowest(&self, rtt: Duration, part: u32) -> bool {
-        self.min_rtt.get().is_some_and(|lowest| rtt > lowest.saturating_add((lowest / part).max(NOISE)))
-    }
-
     /// Judges the round trip that ended, and begins the next.
     fn end_round(&mut self, acked: &Acked) {
-        let queue = self.sees_queue();
+        self.round_trips.end_round(acked.now);
+        let queue = self.round_trips.shows_queue();
         let usual = if self.usual_rate == 0 { self.round.last_rate } else { self.usual_rate };
         self.usual_rate = usual - usual / 4 + self.round.last_rate / 4;
         if self.phase == Phase::Startup && !self.round.app_limited {
@@ -231,13 +204,14 @@ impl ModelBased {
             let queue = Queue {
                 rate: self.round.last_rate,
                 usual_rate: self.usual_rate,
-                rtt: self.round.rtt.unwrap_or_default(),
-                lowest: self.min_rtt.get().unwrap_or_default(),
+                rtt: self.round_trips.of_round().unwrap_or_default(),
+                without: self.round_trips.without_queue().unwrap_or_default(),
             };
             self.bounds.give_way(self.bandwidth.get(), &queue, YIELD_PACKETS * self.mtu);
             self.phase = Phase::Down; // the wait for the next look goes on
         }
-        self.lean = self.round.rtt.is_some_and(|rtt| self.is_above_lowest(rtt, 3 * QUEUE / 2));
+        self.lean = self.round_trips.shows_small_queue();
+        self.round_trips.begin_round();
         self.schedule.on_round();
         self.round = Round { number: self.round.number.saturating_add(1), ..Round::default() };
     }
@@ -246,8 +220,11 @@ impl ModelBased {
         if sample.round_start {
             self.end_round(acked);
         }
-        if let Some(rate) = sample.rate {
+        let cautious = sample.cautious_rate(self.round_trips.jitter(), self.losses.own(), self.mtu);
+        if let Some(rate) = cautious {
             self.bandwidth.on_sample(rate, sample.app_limited);
+        }
+        if let Some(rate) = sample.rate {
             self.round.rate = self.round.rate.max(rate);
             self.round.last_rate = rate;
         }
@@ -263,18 +240,25 @@ impl ModelBased {
         let too_much = self.losses.are_excessive();
         match self.phase {
             Phase::Startup => {
-                if too_much && self.sees_queue() && !sample.app_limited {
+                if too_much && self.round_trips.shows_queue_already() && !sample.app_limited {
                     self.pipe.fill();
-                    self.bounds.reached(sample.in_flight.min(self.fitting(1.0).max(self.round.delivered)));
+                    self.overflowed = true;
                 }
-                if self.queued_acks >= QUEUED_ACKS && !sample.app_limited {
+                if self.round_trips.shows_large_queue() && !sample.app_limited {
                     self.pipe.fill();
                 }
                 if self.pipe.is_full() {
                     self.enter(Phase::Drain, acked.now);
                 }
             }
-            Phase::Drain if in_flight <= self.fitting(1.0) => self.go_down(acked),
+            Phase::Drain if in_flight <= self.fitting(1.0) => {
+                if std::mem::take(&mut self.overflowed) {
+                    // The draft has what fits. Of that headroom would be left until the next look, of what was no more than a
+                    // guess made while the queue overflowed.
+                    self.bounds.reached(self.fitting(1.0 / bounds::HEADROOM).max(self.round.delivered));
+                }
+                self.go_down(acked);
+            }
             Phase::Down if self.is_time_to_probe(acked.now) => self.refill(acked.now),
             Phase::Down if in_flight <= self.bounds.with_headroom(self.fitting(1.0), self.floor()) => {
                 self.enter(Phase::Cruise, acked.now);
@@ -285,10 +269,10 @@ impl ModelBased {
             Phase::ProbeRtt { since } => self.probe_rtt(acked, since),
             Phase::Drain | Phase::Down | Phase::Cruise | Phase::Refill => {}
         }
-        if self.min_rtt.is_due() && !matches!(self.phase, Phase::ProbeRtt { .. }) {
+        if self.round_trips.is_probe_due() && !matches!(self.phase, Phase::ProbeRtt { .. }) {
             if sample.app_limited {
                 // What is in flight is less than the path holds: the queue is not this connection's.
-                self.min_rtt.refreshed(acked.now);
+                self.round_trips.refreshed(acked.now);
             } else {
                 self.enter(Phase::ProbeRtt { since: None }, acked.now);
             }
@@ -314,8 +298,10 @@ impl ModelBased {
             return;
         }
         self.bounds.raise(acked.in_flight.bytes, acked.bytes, self.cwnd, self.mtu, self.round.number);
-        let long_enough =
-            self.min_rtt.get().is_some_and(|rtt| acked.now.saturating_duration_since(self.since) > rtt);
+        let long_enough = self
+            .round_trips
+            .lowest()
+            .is_some_and(|rtt| acked.now.saturating_duration_since(self.since) > rtt);
         let full = acked.in_flight.bytes >= self.fitting(1.25);
         if long_enough && (full || self.round.number >= MOST_UP_ROUNDS) {
             self.go_down(acked);
@@ -331,7 +317,7 @@ impl ModelBased {
         };
         let lasted = acked.now.saturating_duration_since(since) >= PROBE_RTT || acked.now < since;
         if lasted && self.round.number >= 1 {
-            self.min_rtt.refreshed(acked.now);
+            self.round_trips.refreshed(acked.now);
             if self.pipe.is_full() {
                 self.bounds.forget_short_term();
                 self.go_down(acked);
@@ -398,13 +384,8 @@ impl CongestionController for ModelBased {
     }
 
     fn on_acked(&mut self, acked: &Acked) {
-        self.min_rtt.on_sample(acked.now, acked.rtt.latest);
-        self.highest_rtt[0] = self.highest_rtt[0].max(acked.rtt.latest);
-        self.latest_rtt = acked.rtt.latest;
-        let queued = self.is_above_lowest(acked.rtt.latest, LARGE_QUEUE);
-        self.queued_acks = if queued { self.queued_acks.saturating_add(1) } else { 0 };
-        self.losses.on_arrived(acked.packets, self.queue_is_low());
-        self.round.rtt = Some(self.round.rtt.map_or(acked.rtt.latest, |rtt| rtt.min(acked.rtt.latest)));
+        self.round_trips.on_sample(acked.now, acked.rtt.latest);
+        self.losses.on_arrived(acked.packets, self.round_trips.queue_is_low());
         if let Some(sample) = self.delivery.on_acked(acked) {
             self.observe(acked, &sample);
             self.steer(acked, &sample);
@@ -414,7 +395,7 @@ impl CongestionController for ModelBased {
     }
 
     fn on_lost(&mut self, lost: &Lost) {
-        self.losses.on_lost(lost.packets, self.queue_is_low());
+        self.losses.on_lost(lost.packets, self.round_trips.queue_is_low());
     }
 
     fn on_congestion(&mut self, event: &Congestion) {

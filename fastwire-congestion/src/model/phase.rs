@@ -30,7 +30,9 @@ impl Phase {
         match self {
             Self::Startup => 2.77, // 4 ln 2: the least that doubles the rate each round trip
             Self::Drain => 0.5,
-            Self::Down => 0.9,
+            // The draft has 0.9. A look for bandwidth leaves a queue of a quarter of what fits the path: two round trips of it
+            // instead of three.
+            Self::Down => 0.8,
             Self::Up => 1.25,
             Self::Cruise | Self::Refill | Self::ProbeRtt { .. } => 1.0,
         }
