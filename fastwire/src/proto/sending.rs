@@ -84,8 +84,10 @@ impl<C: Cipher, Z: Compressor, G: CongestionController> Endpoint<C, Z, G> {
     pub(super) fn reschedule(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let soonest = self.clock.now() + GRANULARITY;
-        let deadline = connection.next_deadline(&self.config).map(|at| at.max(soonest));
+        let deadline = connection.next_deadline(&self.config);
         connection.common.deadline = deadline;
-        self.deadlines.schedule(id, &mut connection.common.scheduled, deadline);
+        // Only a new look is put off. Were the deadline itself, whoever sends more often than that would put it off for ever.
+        let look = deadline.map(|at| at.max(soonest));
+        self.deadlines.schedule(id, &mut connection.common.scheduled, look);
     }
 }

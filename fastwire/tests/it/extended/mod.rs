@@ -1,6 +1,7 @@
 //! The extended profile (PROTOCOL part B), in virtual time.
 
 mod acknowledging;
+mod busy;
 mod clock;
 mod fec;
 mod handshakes;
