@@ -220,8 +220,10 @@ impl ModelBased {
         if sample.round_start {
             self.end_round(acked);
         }
-        let cautious = sample.cautious_rate(self.round_trips.jitter(), self.losses.own(), self.mtu);
-        if let Some(rate) = cautious {
+        // A chance loss of few samples says nothing yet, and startup grows by what it finds.
+        let luck = if self.phase == Phase::Startup { 0.0 } else { self.losses.own() };
+        let believed = sample.cautious_rate(self.round_trips.jitter(), luck, self.mtu);
+        if let Some(rate) = believed {
             self.bandwidth.on_sample(rate, sample.app_limited);
         }
         if let Some(rate) = sample.rate {

@@ -32,7 +32,7 @@ impl Phase {
             Self::Drain => 0.5,
             // The draft has 0.9. A look for bandwidth leaves a queue of a quarter of what fits the path: two round trips of it
             // instead of three.
-            Self::Down => 0.8,
+            Self::Down => 0.85,
             Self::Up => 1.25,
             Self::Cruise | Self::Refill | Self::ProbeRtt { .. } => 1.0,
         }

@@ -44,19 +44,15 @@ fn losses_in_bursts_and_packets_that_overtake_do_not_slow_the_model() {
 
 #[test]
 fn eight_mebibytes_cost_the_queue_few_drops() {
-    const SEEDS: u64 = 5;
     for loss in [0.0, 0.01, 0.05, 0.1] {
-        let mut used = 0.0;
-        for seed in 1..=SEEDS {
+        for seed in 1..=5 {
             let line = line().loss(Loss::Each(loss));
             let seconds = f64::from(8 << 20) / RATE as f64 / line.arriving();
             let report = alone(CongestionMode::ModelBased, line, seconds, seed);
             assert!(report.queue_drops() < 200, "{} at {loss}, seed {seed}", report.queue_drops());
-            // From the first packet on: the start costs four round trips, a loss among them another.
-            assert!(report.utilisation() > 0.87, "{} at {loss}, seed {seed}", report.utilisation());
-            used += report.utilisation();
+            // From the first packet on: the start costs four round trips.
+            assert!(report.utilisation() > 0.9, "{} at {loss}, seed {seed}", report.utilisation());
         }
-        assert!(used / SEEDS as f64 > 0.9, "{} at {loss}", used / SEEDS as f64);
     }
 }
 
