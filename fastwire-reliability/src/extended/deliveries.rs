@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-
 use fastwire_wire::FragmentFlags;
 
 use super::small::SmallMessages;
@@ -35,15 +34,14 @@ enum Waiting {
         content: FragmentFlags,
         len: u16,
     },
-    Owned(Incoming),
+    Owned(Delivery),
 }
 
 impl Waiting {
     fn cost(&self) -> usize {
         match self {
             Waiting::Small { len, .. } => cost(usize::from(*len)),
-            Waiting::Owned(Incoming::Message(delivery)) => cost(delivery.data.len()),
-            Waiting::Owned(Incoming::Finished { .. } | Incoming::Reset { .. }) => 0,
+            Waiting::Owned(delivery) => cost(delivery.data.len()),
         }
     }
 }
@@ -74,7 +72,7 @@ impl Deliveries {
     }
 
     pub(crate) fn push_loose(&mut self, delivery: Delivery) {
-        self.wait(Waiting::Owned(Incoming::Message(delivery)));
+        self.wait(Waiting::Owned(delivery));
     }
 
     /// The same for a message that lies in the datagram it came in.
@@ -136,8 +134,8 @@ impl Deliveries {
                 break;
             }
             let Some((count, mut incoming)) = self.reliable.pop_front() else { break };
-            if count > self.apart {
-                set_apart(&mut self.copies, &mut incoming);
+            if let (true, Incoming::Message(delivery)) = (count > self.apart, &mut incoming) {
+                set_apart(&mut self.copies, delivery);
             }
             self.aside.entry(channel).or_default().push_back(incoming);
         }
@@ -153,15 +151,15 @@ impl Deliveries {
         if self.reliable_is_next() {
             return self.reliable.pop_front().map(|(_, incoming)| (incoming, true));
         }
-        let incoming = match self.pop_waiting()? {
-            Waiting::Owned(incoming) => incoming,
+        let delivery = match self.pop_waiting()? {
+            Waiting::Owned(delivery) => delivery,
             Waiting::Small { channel, content, len } => {
                 let Self { small, copies, .. } = self;
                 let data = small.pop(len.into(), |message| copy(copies, message))?;
-                Incoming::Message(Delivery { channel, content, data })
+                Delivery { channel, content, data }
             }
         };
-        Some((incoming, false))
+        Some((Incoming::Message(delivery), false))
     }
 
     /// As [`pop`](Self::pop), with the bytes of a short message copied to `into` in place of an owner of its own.
@@ -171,7 +169,7 @@ impl Deliveries {
             return self.reliable.pop_front().map(|(_, incoming)| (Polled::Owned(incoming), true));
         }
         let polled = match self.pop_waiting()? {
-            Waiting::Owned(incoming) => Polled::Owned(incoming),
+            Waiting::Owned(delivery) => Polled::Owned(Incoming::Message(delivery)),
             Waiting::Small { channel, content, len } => {
                 into.clear();
                 self.small.pop(len.into(), |message| into.extend_from_slice(message))?;
@@ -213,11 +211,13 @@ impl Deliveries {
     pub(crate) fn set_apart(&mut self) {
         let Self { reliable, loose, apart, copies, .. } = self;
         for (_, incoming) in reliable.iter_mut().rev().take_while(|(count, _)| count > apart) {
-            set_apart(copies, incoming);
+            if let Incoming::Message(delivery) = incoming {
+                set_apart(copies, delivery);
+            }
         }
         for (_, waiting) in loose.iter_mut().rev().take_while(|(count, _)| count > apart) {
-            if let Waiting::Owned(incoming) = waiting {
-                set_apart(copies, incoming);
+            if let Waiting::Owned(delivery) = waiting {
+                set_apart(copies, delivery);
             }
         }
         self.apart = self.count;
@@ -252,10 +252,8 @@ fn copy(copies: &mut BytesMut, message: &[u8]) -> Bytes {
     copies.split().freeze()
 }
 
-fn set_apart(copies: &mut BytesMut, incoming: &mut Incoming) {
-    if let Incoming::Message(delivery) = incoming {
-        delivery.data = copy(copies, &delivery.data);
-    }
+fn set_apart(copies: &mut BytesMut, delivery: &mut Delivery) {
+    delivery.data = copy(copies, &delivery.data);
 }
 
 #[cfg(test)]
