@@ -55,15 +55,7 @@ pub(crate) fn run_seeds<T: Default + AddAssign + Send>(
             let result = catch_unwind(AssertUnwindSafe(|| scenario(seed, run.seed.is_some())))
                 .unwrap_or_else(|panic| Err(format!("panicked: {}", crate::panic_text(panic.as_ref()))));
             let Ok(mut all) = all.lock() else { return };
-            all.count += 1;
-            match result {
-                Ok(tally) => all.total += tally,
-                Err(reason) => {
-                    // a run that is broken off should not have been in vain
-                    eprintln!("seed {seed} failed: {reason}");
-                    all.failures.push(Failure { seed, reason });
-                }
-            }
+            all.add(seed, result);
             let (count, failures) = (all.count, all.failures.len());
             if let Ok(mut shown) = shown.lock()
                 && shown.elapsed() >= SHOWN_EVERY
@@ -86,6 +78,21 @@ pub(crate) fn run_seeds<T: Default + AddAssign + Send>(
     let mut all = all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     all.failures.sort_by_key(|failure| failure.seed);
     all
+}
+
+impl<T: AddAssign> Seeds<T> {
+    /// Counts one more that was run.
+    pub(crate) fn add(&mut self, seed: u64, result: Result<T, String>) {
+        self.count += 1;
+        match result {
+            Ok(tally) => self.total += tally,
+            Err(reason) => {
+                // a run that is broken off should not have been in vain
+                eprintln!("seed {seed} failed: {reason}");
+                self.failures.push(Failure { seed, reason });
+            }
+        }
+    }
 }
 
 impl<T> Seeds<T> {
